@@ -1,0 +1,52 @@
+//! The custom resources, one file a kind, with the conditions and reasons that their status speaks in.
+//!
+//! Nothing here does I/O. The CRDs in `crds/` are printed from these types by `portcullis crd`.
+
+mod condition;
+mod policy;
+mod reason;
+mod request;
+mod selector;
+mod server;
+
+pub use condition::{ConditionType, Conditions};
+pub use policy::{
+    CredentialPolicy, CredentialPolicySpec, CredentialPolicyStatus, Effect, OnDenied, PolicyMatch,
+    PolicyMode, PolicyRule, Thresholds,
+};
+pub use reason::Reason;
+pub use request::{
+    Consumer, CreationPolicy, CredentialRequest, CredentialRequestSpec, CredentialRequestStatus,
+    DataEntry, DecisionStatus, FactorStatus, HISTORY_LIMIT, HistoryRecord, ItemRef,
+    OnRequestDeletion, Outcome, Refresh, RefreshPolicy, SecretType, ServerRef, Source, SyncStatus,
+    SyncedItem, Target,
+};
+pub use selector::{LabelSelector, Operator, Requirement};
+pub use server::{
+    AccessRow, CaSource, ConnectServer, ConnectServerSpec, ConnectServerStatus, Host, KeyRef,
+    Limits, Namespaces, TokenRef, VaultSelector, VaultSettings,
+};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+/// The label on every Secret that Portcullis writes; the operator's metadata watch selects by it.
+pub const MANAGED_LABEL: &str = "portcullis.dev/managed";
+/// The label of a Namespace whose value is the environment of everything in it, unless the vault says otherwise.
+pub const ENVIRONMENT_LABEL: &str = "portcullis.dev/environment";
+/// The label that marks a Secret as a Connect token; without it the operator does not use the Secret as one.
+pub const PURPOSE_LABEL: &str = "portcullis.dev/purpose";
+/// The value of [`PURPOSE_LABEL`] on a Connect token.
+pub const PURPOSE_CONNECT_TOKEN: &str = "connect-token";
+/// The annotation of a token Secret that lists the origins it may be sent to, separated by commas.
+pub const ALLOWED_HOSTS_ANNOTATION: &str = "portcullis.dev/allowed-hosts";
+
+/// The CustomResourceDefinitions of the group, in the order in which they are installed.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![
+        ConnectServer::crd(),
+        CredentialPolicy::crd(),
+        CredentialRequest::crd(),
+    ]
+}
