@@ -2,5 +2,6 @@
 //! Kubernetes Secrets, and records who got what and why.
 pub mod api;
 pub mod cli;
+pub mod policy;
 pub mod reference;
 pub mod settings;

@@ -1,0 +1,116 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest as _, Sha256};
+
+use super::ItemIdentity;
+use crate::api::{CredentialRequestSpec, OnRequestDeletion, SecretType};
+
+/// A namespace as policy sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceFacts {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A request as policy sees it: who asks, what it claims, where the values would go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// The request's namespace.
+    pub namespace: String,
+    /// The request's name.
+    pub name: String,
+    /// The request's UID.
+    pub uid: String,
+    /// The generation of the spec that was read.
+    pub generation: i64,
+    /// The ConnectServer's name.
+    pub server: String,
+    /// The Secret's name.
+    pub secret_name: String,
+    /// The Secret's type.
+    pub secret_type: SecretType,
+    /// What happens to the Secret when the request is deleted.
+    pub on_request_deletion: OnRequestDeletion,
+    /// Why the credentials are needed, as claimed.
+    pub purpose: String,
+    /// The environment, as claimed.
+    pub claimed_environment: Option<String>,
+    /// The ServiceAccount of the consumer, as claimed.
+    pub claimed_consumer: Option<String>,
+    /// A digest of the whole spec.
+    pub spec_digest: [u8; 32],
+}
+
+impl RequestFacts {
+    /// Reads the facts off a request.
+    #[must_use]
+    pub fn new(
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        generation: i64,
+        spec: &CredentialRequestSpec,
+    ) -> Self {
+        // A struct of strings, lists and enums always serializes; were it not to, all such specs
+        // would share a digest that no real spec has.
+        let canonical = serde_json::to_vec(spec).unwrap_or_default();
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            generation,
+            server: spec.server_name().to_owned(),
+            secret_name: spec.secret_name(name).to_owned(),
+            secret_type: spec.secret_type(),
+            on_request_deletion: spec.on_request_deletion(),
+            purpose: spec.purpose.clone(),
+            claimed_environment: spec.environment.clone(),
+            claimed_consumer: spec
+                .consumer
+                .as_ref()
+                .map(|c| c.service_account_name.clone()),
+            spec_digest: Sha256::digest(&canonical).into(),
+        }
+    }
+}
+
+/// A reference of the request, resolved to the item that it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedReference {
+    /// The key in the Secret.
+    pub key: String,
+    /// The item.
+    pub item: ItemIdentity,
+    /// The item's version in the last list of its vault.
+    pub version: i64,
+    /// The item's environment where it is known: its vault's, else the namespace's.
+    pub environment: Option<String>,
+    /// The section, as spelled.
+    pub section: Option<String>,
+    /// The field, as spelled.
+    pub field: String,
+}
+
+/// All that a decision rests on, apart from rows and policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The request.
+    pub request: RequestFacts,
+    /// Its namespace.
+    pub namespace: NamespaceFacts,
+    /// Its references, in the order of the request.
+    pub references: Vec<ResolvedReference>,
+}
+
+impl Facts {
+    /// The items that the references mean, each once.
+    pub fn items(&self) -> impl Iterator<Item = &ItemIdentity> {
+        self.references
+            .iter()
+            .map(|r| &r.item)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+    }
+}

@@ -1,0 +1,153 @@
+use std::sync::Arc;
+
+use super::cel::{CompileError, Expression};
+use super::{Facts, NamespaceFacts, ResolvedReference, glob_matches};
+use crate::api::{CredentialPolicySpec, Effect, PolicyMatch};
+
+/// The policies of an operator, as far as they can be read.
+#[derive(Clone, Debug, Default)]
+pub struct PolicySet {
+    policies: Vec<Arc<PolicyState>>,
+}
+
+/// A policy in the state in which it was found.
+#[derive(Debug)]
+pub enum PolicyState {
+    /// It can be evaluated.
+    Compiled(CompiledPolicy),
+    /// It can be read and not evaluated: what it matches is not granted anew.
+    Invalid {
+        /// The policy's name.
+        name: String,
+        /// What it matches.
+        scope: PolicyMatch,
+        /// The rule that is at fault.
+        rule: String,
+        /// What is wrong with it.
+        error: CompileError,
+    },
+    /// It cannot be read, so that nobody knows what it matches: nothing is granted anew.
+    Unreadable {
+        /// The policy's name.
+        name: String,
+    },
+}
+
+/// A policy that can be evaluated.
+#[derive(Debug)]
+pub struct CompiledPolicy {
+    /// The policy's name.
+    pub name: String,
+    pub(super) scope: PolicyMatch,
+    pub(super) alert: i32,
+    pub(super) deny: i32,
+    pub(super) rules: Vec<CompiledRule>,
+}
+
+#[derive(Debug)]
+pub(super) struct CompiledRule {
+    pub(super) name: String,
+    pub(super) when: Expression,
+    pub(super) weight: Weight,
+    pub(super) message: String,
+    pub(super) recommendation: Option<String>,
+}
+
+/// What a rule does when it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    Score(i32),
+    Effect(Effect),
+}
+
+impl PolicyState {
+    /// Compiles a policy. The first rule at fault decides the state.
+    #[must_use]
+    pub fn compile(name: &str, spec: &CredentialPolicySpec) -> Self {
+        let scope = spec.match_.clone().unwrap_or_default();
+        let mut rules = Vec::with_capacity(spec.rules.len());
+        for rule in &spec.rules {
+            match Expression::compile(&rule.when) {
+                Ok(when) => rules.push(CompiledRule {
+                    name: rule.name.clone(),
+                    when,
+                    weight: rule
+                        .effect
+                        .map_or_else(|| Weight::Score(rule.score.unwrap_or(0)), Weight::Effect),
+                    message: rule.message.clone(),
+                    recommendation: rule.recommendation.clone(),
+                }),
+                Err(error) => {
+                    return Self::Invalid {
+                        name: name.to_owned(),
+                        scope,
+                        rule: rule.name.clone(),
+                        error,
+                    };
+                }
+            }
+        }
+        Self::Compiled(CompiledPolicy {
+            name: name.to_owned(),
+            scope,
+            alert: spec.alert_threshold(),
+            deny: spec.deny_threshold(),
+            rules,
+        })
+    }
+
+    /// The policy's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Compiled(policy) => &policy.name,
+            Self::Invalid { name, .. } | Self::Unreadable { name } => name,
+        }
+    }
+}
+
+impl PolicySet {
+    /// A set, ordered by name so that decisions do not depend on the order of arrival.
+    #[must_use]
+    pub fn new(mut policies: Vec<Arc<PolicyState>>) -> Self {
+        policies.sort_by(|a, b| a.name().cmp(b.name()));
+        Self { policies }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &PolicyState> {
+        self.policies.iter().map(AsRef::as_ref)
+    }
+}
+
+/// Whether the policy speaks of the reference.
+pub(super) fn matches_reference(
+    scope: &PolicyMatch,
+    namespace: &NamespaceFacts,
+    reference: &ResolvedReference,
+) -> bool {
+    let by_namespace = scope
+        .namespace_selector
+        .as_ref()
+        .is_none_or(|selector| selector.matches(&namespace.labels));
+    let by_vault = scope.vaults.as_ref().is_none_or(|patterns| {
+        patterns.iter().any(|pattern| {
+            **pattern == *reference.item.vault_id
+                || glob_matches(pattern, &reference.item.vault_name)
+        })
+    });
+    let by_environment = scope.environments.as_ref().is_none_or(|environments| {
+        reference
+            .environment
+            .as_ref()
+            .is_some_and(|environment| environments.contains(environment))
+    });
+    by_namespace && by_vault && by_environment
+}
+
+/// Whether the policy speaks of any reference.
+pub(super) fn applies(scope: &PolicyMatch, facts: &Facts) -> bool {
+    facts
+        .references
+        .iter()
+        .any(|reference| matches_reference(scope, &facts.namespace, reference))
+}
