@@ -2,6 +2,7 @@
 //! Kubernetes Secrets, and records who got what and why.
 pub mod api;
 pub mod cli;
+pub mod index;
 pub mod policy;
 pub mod reference;
 pub mod settings;

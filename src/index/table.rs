@@ -1,0 +1,226 @@
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use kube::runtime::watcher::Event;
+
+/// What an event changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change<V> {
+    /// Listed or created.
+    Added(Arc<V>),
+    /// Another version of something known: before and after.
+    Updated(Arc<V>, Arc<V>),
+    /// Gone: as it last was.
+    Removed(Arc<V>),
+}
+
+/// A row that knows its version.
+pub trait Versioned {
+    /// The object's `metadata.resourceVersion`, as a number.
+    fn resource_version(&self) -> u64;
+}
+
+/// The rows of one kind. A list that is repeated replaces rows as it goes and drops what it did not
+/// name at its end, so that nothing is held twice meanwhile.
+#[derive(Debug)]
+pub(super) struct Table<K, V> {
+    rows: HashMap<K, Row<V>>,
+    epoch: u64,
+}
+
+#[derive(Debug)]
+struct Row<V> {
+    value: Arc<V>,
+    epoch: u64,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self {
+            rows: HashMap::new(),
+            epoch: 0,
+        }
+    }
+}
+
+impl<K: Eq + Hash + Clone, V: Versioned> Table<K, V> {
+    /// Folds an event in. `in_scope` says which rows the watch speaks of at all; `row` makes a row of
+    /// an object, or ignores it.
+    pub(super) fn fold<O>(
+        &mut self,
+        event: Event<O>,
+        in_scope: impl Fn(&K) -> bool,
+        row: impl FnOnce(O) -> Option<(K, V)>,
+    ) -> Vec<(K, Change<V>)> {
+        match event {
+            Event::Init => {
+                self.epoch += 1;
+                Vec::new()
+            }
+            Event::InitApply(object) | Event::Apply(object) => {
+                let Some((key, value)) = row(object) else {
+                    return Vec::new();
+                };
+                self.put(key, value).into_iter().collect()
+            }
+            Event::InitDone => {
+                let epoch = self.epoch;
+                let gone: Vec<K> = self
+                    .rows
+                    .iter()
+                    .filter(|(key, row)| row.epoch < epoch && in_scope(key))
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                gone.into_iter()
+                    .filter_map(|key| {
+                        self.rows
+                            .remove(&key)
+                            .map(|row| (key, Change::Removed(row.value)))
+                    })
+                    .collect()
+            }
+            Event::Delete(object) => {
+                let Some((key, value)) = row(object) else {
+                    return Vec::new();
+                };
+                // What was created again since has a higher version than the deletion.
+                if self
+                    .rows
+                    .get(&key)
+                    .is_some_and(|row| row.value.resource_version() > value.resource_version())
+                {
+                    return Vec::new();
+                }
+                self.rows
+                    .remove(&key)
+                    .map(|row| (key, Change::Removed(row.value)))
+                    .into_iter()
+                    .collect()
+            }
+        }
+    }
+
+    /// Takes in a row that did not come by the watch.
+    pub(super) fn observe(&mut self, key: &K, value: V) {
+        let _ = self.put(key.clone(), value);
+    }
+
+    /// Nothing is older than what is known: our own writes are taken in before the watch tells of them.
+    fn put(&mut self, key: K, value: V) -> Option<(K, Change<V>)> {
+        let epoch = self.epoch;
+        let value = Arc::new(value);
+        match self.rows.get_mut(&key) {
+            Some(row) => {
+                row.epoch = epoch;
+                if value.resource_version() <= row.value.resource_version() {
+                    return None;
+                }
+                let before = std::mem::replace(&mut row.value, value.clone());
+                Some((key, Change::Updated(before, value)))
+            }
+            None => {
+                self.rows.insert(
+                    key.clone(),
+                    Row {
+                        value: value.clone(),
+                        epoch,
+                    },
+                );
+                Some((key, Change::Added(value)))
+            }
+        }
+    }
+
+    pub(super) fn get<Q>(&self, key: &Q) -> Option<Arc<V>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.rows.get(key).map(|row| row.value.clone())
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.rows.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct Version(u64);
+
+    impl Versioned for Version {
+        fn resource_version(&self) -> u64 {
+            self.0
+        }
+    }
+
+    type Object = (&'static str, u64);
+
+    fn fold(table: &mut Table<&'static str, Version>, event: Event<Object>) -> Vec<&'static str> {
+        table
+            .fold(
+                event,
+                |_| true,
+                |(key, version)| Some((key, Version(version))),
+            )
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect()
+    }
+
+    fn listed(table: &mut Table<&'static str, Version>, objects: &[Object]) -> Vec<&'static str> {
+        let mut changed = fold(table, Event::Init);
+        for object in objects {
+            changed.extend(fold(table, Event::InitApply(*object)));
+        }
+        changed.extend(fold(table, Event::InitDone));
+        changed
+    }
+
+    #[test]
+    fn a_repeated_list_changes_only_what_differs() {
+        let mut table = Table::default();
+        assert_eq!(listed(&mut table, &[("a", 1), ("b", 2)]), ["a", "b"]);
+        assert!(listed(&mut table, &[("a", 1), ("b", 2)]).is_empty());
+        assert_eq!(listed(&mut table, &[("a", 5)]), ["a", "b"]);
+        assert!(table.get("b").is_none());
+    }
+
+    #[test]
+    fn a_list_of_one_scope_leaves_the_others_alone() {
+        let mut table = Table::default();
+        listed(&mut table, &[("a/x", 1), ("b/x", 2)]);
+        let row = |(key, version): Object| Some((key, Version(version)));
+        let _ = table.fold(Event::Init, |k| k.starts_with("a/"), row);
+        let gone = table.fold(Event::InitDone, |k| k.starts_with("a/"), row);
+        assert_eq!(gone.len(), 1);
+        assert!(table.get("b/x").is_some());
+    }
+
+    #[test]
+    fn what_our_own_write_told_is_no_news_from_the_watch() {
+        let mut table = Table::default();
+        listed(&mut table, &[("a", 1)]);
+        table.observe(&"a", Version(7));
+        assert!(fold(&mut table, Event::Apply(("a", 7))).is_empty());
+        assert!(
+            fold(&mut table, Event::Apply(("a", 3))).is_empty(),
+            "an older event"
+        );
+        assert_eq!(fold(&mut table, Event::Apply(("a", 8))), ["a"]);
+    }
+
+    #[test]
+    fn a_late_deletion_does_not_take_what_was_created_again() {
+        let mut table = Table::default();
+        listed(&mut table, &[("a", 1)]);
+        table.observe(&"a", Version(9));
+        assert!(fold(&mut table, Event::Delete(("a", 5))).is_empty());
+        assert_eq!(fold(&mut table, Event::Delete(("a", 10))), ["a"]);
+    }
+}

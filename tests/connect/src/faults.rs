@@ -1,0 +1,243 @@
+//! Faults on demand: what a server in trouble, or a proxy before it, answers.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// A fault to inject.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultSpec {
+    /// Which requests it meets.
+    #[serde(default)]
+    pub route: RouteMatch,
+    /// What it does to them.
+    pub kind: FaultKind,
+    /// How many requests it meets before it is gone; `None` is all.
+    #[serde(default)]
+    pub times: Option<u32>,
+}
+
+impl FaultSpec {
+    /// A fault on every request until it is cleared.
+    #[must_use]
+    pub fn new(kind: FaultKind) -> Self {
+        Self {
+            route: RouteMatch::Any,
+            kind,
+            times: None,
+        }
+    }
+
+    /// Only requests of a route, such as `GET /v1/vaults/{v}/items`.
+    #[must_use]
+    pub fn on(mut self, template: &str) -> Self {
+        self.route = RouteMatch::Template(template.to_owned());
+        self
+    }
+
+    /// Only requests whose path starts like this, such as `/v1/vaults/<id>`.
+    #[must_use]
+    pub fn under(mut self, prefix: &str) -> Self {
+        self.route = RouteMatch::Prefix(prefix.to_owned());
+        self
+    }
+
+    /// Only so many requests.
+    #[must_use]
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
+    }
+}
+
+/// Which requests a fault meets.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteMatch {
+    /// Every request, `/heartbeat` and `/health` too.
+    #[default]
+    Any,
+    /// A route, written as [`crate::RequestCounts::by_route`] does: `GET /v1/vaults/{v}`.
+    Template(String),
+    /// The beginning of the path, without the query.
+    Prefix(String),
+}
+
+/// What a fault does.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// The answer comes later. Several add up, and any other fault comes after them.
+    #[serde(rename = "latency_ms", deserialize_with = "millis")]
+    Latency(Duration),
+    /// A Connect error body with a status, before the token is looked at.
+    Status {
+        /// The HTTP status, and the body's.
+        code: u16,
+        /// The body's message.
+        message: String,
+    },
+    /// 429 with `Retry-After`, in whole seconds.
+    RateLimited {
+        /// How long to wait.
+        #[serde(rename = "retry_after_s", deserialize_with = "secs")]
+        retry_after: Duration,
+    },
+    /// A proxy's HTML page, without Connect's version header.
+    Html {
+        /// The HTTP status; 200 is what a wrong address gives.
+        code: u16,
+    },
+    /// No answer at all, while the connection stays open.
+    Hang,
+    /// The body of another item of the same vault. Meets item requests alone, after token and scope.
+    WrongItem,
+}
+
+fn millis<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    u64::deserialize(from).map(Duration::from_millis)
+}
+
+fn secs<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    u64::deserialize(from).map(Duration::from_secs)
+}
+
+/// Names a fault, to clear it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FaultId(pub(crate) u64);
+
+/// What the faults make of one request.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) latency: Duration,
+    /// Never [`FaultKind::Latency`].
+    pub(crate) instead: Option<FaultKind>,
+}
+
+#[derive(Default)]
+pub(crate) struct Faults {
+    given: u64,
+    active: Vec<(FaultId, FaultSpec)>,
+}
+
+impl Faults {
+    pub(crate) fn add(&mut self, spec: FaultSpec) -> FaultId {
+        self.given += 1;
+        let id = FaultId(self.given);
+        self.active.push((id, spec));
+        id
+    }
+
+    pub(crate) fn clear(&mut self, id: FaultId) -> bool {
+        let before = self.active.len();
+        self.active.retain(|(other, _)| *other != id);
+        self.active.len() != before
+    }
+
+    pub(crate) fn clear_all(&mut self) {
+        self.active.clear();
+    }
+
+    /// Judges a request: all latencies, and the oldest of the other faults. Counts down those it used.
+    pub(crate) fn judge(&mut self, route: &str, path: &str, one_item: bool) -> Verdict {
+        let mut verdict = Verdict::default();
+        for (_, fault) in &mut self.active {
+            let meets = match &fault.route {
+                RouteMatch::Any => true,
+                RouteMatch::Template(template) => template == route,
+                RouteMatch::Prefix(prefix) => path.starts_with(prefix.as_str()),
+            };
+            let applies = match &fault.kind {
+                FaultKind::Latency(_) => true,
+                FaultKind::WrongItem => one_item && verdict.instead.is_none(),
+                FaultKind::Status { .. }
+                | FaultKind::RateLimited { .. }
+                | FaultKind::Html { .. }
+                | FaultKind::Hang => verdict.instead.is_none(),
+            };
+            if !meets || !applies || fault.times == Some(0) {
+                continue;
+            }
+            if let Some(times) = &mut fault.times {
+                *times -= 1;
+            }
+            match &fault.kind {
+                FaultKind::Latency(latency) => verdict.latency += *latency,
+                kind => verdict.instead = Some(kind.clone()),
+            }
+        }
+        self.active.retain(|(_, fault)| fault.times != Some(0));
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_add_up_and_count_down() {
+        let mut faults = Faults::default();
+        let slow = faults.add(FaultSpec::new(FaultKind::Latency(Duration::from_millis(5))));
+        faults.add(
+            FaultSpec::new(FaultKind::Html { code: 502 })
+                .on("GET /v1/vaults")
+                .times(1),
+        );
+        faults.add(
+            FaultSpec::new(FaultKind::WrongItem)
+                .under("/v1/vaults/x")
+                .times(1),
+        );
+        let verdict = faults.judge("GET /v1/vaults", "/v1/vaults", false);
+        assert_eq!(verdict.latency, Duration::from_millis(5));
+        assert!(matches!(
+            verdict.instead,
+            Some(FaultKind::Html { code: 502 })
+        ));
+        assert!(
+            faults
+                .judge("GET /v1/vaults", "/v1/vaults", false)
+                .instead
+                .is_none()
+        );
+        assert!(
+            faults
+                .judge("GET /v1/vaults/{v}", "/v1/vaults/x", false)
+                .instead
+                .is_none()
+        );
+        let item = faults.judge("GET /v1/vaults/{v}/items/{i}", "/v1/vaults/x/items/y", true);
+        assert!(matches!(item.instead, Some(FaultKind::WrongItem)));
+        assert!(faults.clear(slow) && !faults.clear(slow));
+        assert_eq!(
+            faults.judge("GET /v1/vaults", "/v1/vaults", false).latency,
+            Duration::ZERO
+        );
+    }
+
+    #[test]
+    fn faults_are_read_from_json() {
+        let read = |text: &str| {
+            serde_json::from_str::<FaultSpec>(text).unwrap_or_else(|e| panic!("{text}: {e}"))
+        };
+        let fault =
+            read(r#"{"route":{"template":"GET /v1/vaults"},"kind":{"latency_ms":500},"times":2}"#);
+        assert!(matches!(fault.kind, FaultKind::Latency(d) if d == Duration::from_millis(500)));
+        assert_eq!(fault.times, Some(2));
+        assert_eq!(read(r#"{"kind":"hang"}"#).route, RouteMatch::Any);
+        assert!(matches!(
+            read(r#"{"kind":{"status":{"code":503,"message":"x"}}}"#).kind,
+            FaultKind::Status { .. }
+        ));
+        assert!(matches!(
+            read(r#"{"kind":{"rate_limited":{"retry_after_s":3}},"route":"any"}"#).kind,
+            FaultKind::RateLimited { .. }
+        ));
+        assert!(matches!(
+            read(r#"{"kind":{"html":{"code":200}},"route":{"prefix":"/v1"}}"#).kind,
+            FaultKind::Html { .. }
+        ));
+    }
+}

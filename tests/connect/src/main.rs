@@ -1,0 +1,63 @@
+//! `connect-dev`: the development server from a shell.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use connect_dev::{ConnectDev, StateSpec};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Speaks the reading half of 1Password Connect's REST API, for development and tests.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// The YAML file with tokens, vaults and items.
+    #[arg(long)]
+    state: PathBuf,
+    /// Where Connect's API listens; port 0 is any free one.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where the admin API listens. It asks for no token: keep it on the loopback.
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    admin: SocketAddr,
+    /// End when standard input closes, so that no server outlives who started it.
+    #[arg(long)]
+    exit_with_stdin: bool,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let (mut term, mut int) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let server = ConnectDev::start_on(
+        args.listen,
+        Some(args.admin),
+        StateSpec::from_file(&args.state)?,
+    )?;
+    server.set_state_file(&args.state);
+    let line = serde_json::json!({"url": server.url(), "admin": server.admin_url()});
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}")?;
+    out.flush()?;
+
+    // A thread, for a read of standard input cannot be called off.
+    let (open, mut closed) = tokio::sync::mpsc::channel::<()>(1);
+    if args.exit_with_stdin {
+        let open = open.clone();
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            let _ = open.blocking_send(());
+        });
+    }
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+        _ = closed.recv() => {}
+    }
+    server.stop();
+    Ok(())
+}
