@@ -3,8 +3,14 @@
 //! Split by hand and not by a URL library, which would read the vault as a host
 //! (<https://www.1password.dev/cli/secret-reference-syntax>).
 
+mod names;
+
 use std::fmt;
 use std::str::FromStr;
+
+pub use names::{fold, select};
+
+use crate::api::ItemRef;
 
 /// Which field of which item is meant, as the requester spelled it: each part is a name or an id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +101,17 @@ fn check_part(number: usize, part: &str) -> Result<(), ParseError> {
     }
 }
 
+impl From<&ItemRef> for Reference {
+    fn from(parts: &ItemRef) -> Self {
+        Self::new(
+            &parts.vault,
+            &parts.item,
+            parts.section.as_deref(),
+            &parts.field,
+        )
+    }
+}
+
 /// For messages: parts in the form of a reference, also where a part could not stand in one.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,16 +121,6 @@ impl fmt::Display for Reference {
         }
         f.write_str(&self.field)
     }
-}
-
-/// Whether a text has the form of a 1Password id: 26 lower-case letters and digits.
-/// A title may have it too, so it decides nothing by itself.
-#[must_use]
-pub fn looks_like_id(text: &str) -> bool {
-    text.len() == 26
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 #[cfg(test)]

@@ -1,0 +1,172 @@
+//! Answers: statuses to failures, and bodies read with a limit.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::error::{Cause, Failure};
+
+/// The longest pause that a server may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// Reads an answer of at most `limit` bytes.
+pub(super) async fn read<T: DeserializeOwned>(
+    mut response: Response,
+    limit: usize,
+) -> Result<T, Failure> {
+    check(response.status(), response.headers(), Utc::now())?;
+    let announced = response.content_length().unwrap_or(0);
+    let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+    if announced > limit {
+        return Err(Failure::TooLarge(limit));
+    }
+    let mut body = Zeroizing::new(Vec::with_capacity(announced));
+    while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
+        if chunk.len() > limit - body.len() {
+            return Err(Failure::TooLarge(limit));
+        }
+        append(&mut body, &chunk);
+    }
+    parse(&body)
+}
+
+/// What a body of JSON says. Neither the text of the body nor that of serde's error goes further.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|_| Failure::NotConnect)
+}
+
+/// What a transport error means. Takes the error, so that its text, which has the address, ends here.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the error must not go further"
+)]
+pub(super) fn no_answer(error: reqwest::Error) -> Failure {
+    Failure::NoAnswer(Cause::from(&error))
+}
+
+/// Appends without leaving a copy behind: `Vec` would free what it grows out of as it stands.
+fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    if body.capacity() - body.len() < chunk.len() {
+        let needed = body.len() + chunk.len();
+        let mut grown = Vec::with_capacity(needed.max(body.capacity() * 2));
+        grown.extend_from_slice(body);
+        *body = Zeroizing::new(grown);
+    }
+    body.extend_from_slice(chunk);
+}
+
+/// Whether a status and its headers promise a body of Connect's.
+pub(super) fn check(
+    status: StatusCode,
+    headers: &HeaderMap,
+    now: DateTime<Utc>,
+) -> Result<(), Failure> {
+    match status {
+        StatusCode::OK if is_json(headers) => Ok(()),
+        StatusCode::OK => Err(Failure::NotJson),
+        StatusCode::BAD_REQUEST => Err(Failure::BadRequest),
+        StatusCode::UNAUTHORIZED => Err(Failure::Unauthorized),
+        StatusCode::FORBIDDEN => Err(Failure::Forbidden),
+        // An ingress without a backend answers 404, too, and that is an outage.
+        StatusCode::NOT_FOUND if is_json(headers) => Err(Failure::NotFound),
+        StatusCode::NOT_FOUND => Err(Failure::NotJson),
+        other => Err(Failure::Status {
+            code: other.as_u16(),
+            retry_after: retry_after(headers, now),
+        }),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()) else {
+        return false;
+    };
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let asked = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => DateTime::parse_from_rfc2822(value)
+            .ok()?
+            .signed_duration_since(now)
+            .to_std()
+            .unwrap_or_default(),
+    };
+    Some(asked.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(reqwest::header::HeaderName, &'static str)]) -> HeaderMap {
+        let pairs = pairs.iter().cloned();
+        pairs
+            .map(|(name, value)| (name, reqwest::header::HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn a_pause_is_seconds_or_a_date_and_never_long() {
+        let now = DateTime::parse_from_rfc3339("2015-10-21T07:27:30Z")
+            .unwrap()
+            .to_utc();
+        for (value, seconds) in [
+            ("0", Some(0)),
+            ("7", Some(7)),
+            ("86400", Some(3600)),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", Some(30)),
+            ("Wed, 21 Oct 2015 07:00:00 GMT", Some(0)),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            let got = retry_after(&headers(&[(RETRY_AFTER, value)]), now);
+            assert_eq!(got, seconds.map(Duration::from_secs), "{value}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn statuses_are_classified_with_their_type() {
+        let json = headers(&[(CONTENT_TYPE, "Application/JSON; charset=utf-8")]);
+        let html = headers(&[(CONTENT_TYPE, "text/html")]);
+        let status = |code| Failure::Status {
+            code,
+            retry_after: None,
+        };
+        for (code, of_json, of_html) in [
+            (200, Ok(()), Err(Failure::NotJson)),
+            (201, Err(status(201)), Err(status(201))),
+            (302, Err(status(302)), Err(status(302))),
+            (400, Err(Failure::BadRequest), Err(Failure::BadRequest)),
+            (401, Err(Failure::Unauthorized), Err(Failure::Unauthorized)),
+            (403, Err(Failure::Forbidden), Err(Failure::Forbidden)),
+            (404, Err(Failure::NotFound), Err(Failure::NotJson)),
+            (407, Err(status(407)), Err(status(407))),
+            (429, Err(status(429)), Err(status(429))),
+            (503, Err(status(503)), Err(status(503))),
+        ] {
+            let code = StatusCode::from_u16(code).unwrap();
+            assert_eq!(check(code, &json, Utc::now()), of_json, "{code}");
+            assert_eq!(check(code, &html, Utc::now()), of_html, "{code}");
+            assert_eq!(check(code, &HeaderMap::new(), Utc::now()), of_html);
+        }
+    }
+
+    #[test]
+    fn a_body_that_outgrows_its_announcement_is_kept_whole() {
+        let mut body = Zeroizing::new(Vec::new());
+        for chunk in [&b"ab"[..], b"", b"cdefgh", b"i"] {
+            append(&mut body, chunk);
+        }
+        assert_eq!(body.as_slice(), b"abcdefghi");
+    }
+}

@@ -1,0 +1,192 @@
+//! What a server that works answers, and what is checked of it.
+
+use super::*;
+
+#[tokio::test]
+async fn vaults_are_listed_with_the_token_and_the_user_agent() {
+    let body = format!(
+        r#"[{{"id":"{VAULT}","name":"services","contentVersion":42,"items":2,"type":"NOVEL"}},
+            {{"id":"{OTHER}","name":"infra"}}]"#
+    );
+    let server = Server::start(json("200 OK", &body)).await;
+    let mut config = config(&format!("{}/", server.origin));
+    config.token = format!(" {TOKEN}\n").into();
+    let client = client(config);
+    assert_eq!(client.host(), server.origin);
+    let vaults = client.vaults().await.unwrap();
+    assert_eq!(vaults.len(), 2);
+    assert_eq!(&*vaults[0].id, VAULT);
+    assert_eq!(&*vaults[0].name, "services");
+    assert_eq!(
+        (vaults[0].content_version, vaults[0].items),
+        (Some(42), Some(2))
+    );
+    assert_eq!((vaults[1].content_version, vaults[1].items), (None, None));
+
+    let heads = server.heads();
+    assert_eq!(heads.len(), 1);
+    let head = &heads[0];
+    assert!(head.starts_with("GET /v1/vaults HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains(&format!("authorization: Bearer {TOKEN}\r\n")));
+    let agent = concat!("user-agent: portcullis/", env!("CARGO_PKG_VERSION"), "\r\n");
+    assert!(head.contains(agent), "{head}");
+}
+
+#[tokio::test]
+async fn items_are_listed_and_belong_to_the_vault() {
+    let row = |vault: &str, state: &str| {
+        format!(
+            r#"{{"id":"{ITEM}","title":"orders","vault":{{"id":"{vault}"}},"version":3{state}}}"#
+        )
+    };
+    let (active, archived) = (row(VAULT, ""), row(VAULT, r#","state":"ARCHIVED""#));
+    let server = Server::start(json("200 OK", &format!("[{active},{archived}]"))).await;
+    let items = client(config(&server.origin)).items(VAULT).await.unwrap();
+    let states: Vec<_> = items.iter().map(|item| item.state).collect();
+    assert_eq!(states, [State::Active, State::Archived]);
+    assert_eq!((&*items[0].title, items[0].version), ("orders", 3));
+    assert!(server.heads()[0].starts_with(&format!("GET /v1/vaults/{VAULT}/items HTTP/1.1\r\n")));
+
+    let mixed = format!("[{active},{}]", row(OTHER, ""));
+    let server = Server::start(json("200 OK", &mixed)).await;
+    let error = client(config(&server.origin))
+        .items(VAULT)
+        .await
+        .unwrap_err();
+    assert_eq!(error.failure(), Failure::WrongItem);
+}
+
+#[tokio::test]
+async fn an_item_comes_with_its_values_and_nothing_else() {
+    let server = Server::start(json("200 OK", &item_body(ITEM, VAULT, "orders", ""))).await;
+    let client = client(config(&server.origin));
+    let item = client.fetch_item(&identity("orders")).await.unwrap();
+    let path = format!("GET /v1/vaults/{VAULT}/items/{ITEM} HTTP/1.1\r\n");
+    assert!(server.heads()[0].starts_with(&path));
+    assert_eq!(
+        (item.version, item.sections.len(), item.fields.len()),
+        (3, 2, 4)
+    );
+    assert_eq!(item.sections[0].label.as_deref(), Some("Admin"));
+    assert_eq!(item.fields[0].purpose.as_deref(), Some("USERNAME"));
+    let password = &item.fields[1];
+    assert_eq!(password.section_id.as_deref(), Some("s1"));
+    let value = password.value.as_ref().unwrap();
+    assert_eq!(value.expose(), format!("{CANARY}\u{e9}\n"));
+    assert!(item.fields[2].is_one_time_password() && item.fields[2].value.is_none());
+    assert!(item.fields[3].value.is_none());
+    let text = format!("{item:?}{item:#?}{value:?}");
+    assert!(text.contains("REDACTED") && text.contains("username"));
+    assert!(!text.contains(CANARY), "{text}");
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_not_read() {
+    let long = format!("[{}]", " ".repeat(5000));
+    let chunked = Reply::Raw(format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{long}\r\n0\r\n\r\n",
+        long.len()
+    ));
+    for reply in [json("200 OK", &long), chunked] {
+        let error = vaults_error(reply).await;
+        assert_eq!(
+            (error.failure(), error.class()),
+            (Failure::TooLarge(4096), Class::Unavailable)
+        );
+    }
+    let just = format!("[{}]", " ".repeat(4094));
+    let server = Server::start(json("200 OK", &just)).await;
+    assert!(
+        client(config(&server.origin))
+            .vaults()
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn calls_beyond_the_limit_wait() {
+    let server = Server::start(Reply::Stall("")).await;
+    let mut config = config(&server.origin);
+    config.call_timeout = Duration::from_millis(400);
+    let client = client(config);
+    let calls = futures::future::join_all((0..5).map(|_| client.vaults()));
+    let look = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!((server.heads().len(), client.available_permits()), (2, 0));
+    };
+    let (results, ()) = tokio::join!(calls, look);
+    assert!(results.iter().all(Result::is_err));
+    assert_eq!((server.heads().len(), client.available_permits()), (5, 2));
+}
+
+#[tokio::test]
+async fn another_item_is_an_error() {
+    for (id, vault) in [(OTHER, VAULT), (ITEM, OTHER)] {
+        let error = item_error(json("200 OK", &item_body(id, vault, "orders", ""))).await;
+        assert_eq!(error.failure(), Failure::WrongItem);
+        assert_eq!(
+            (error.class(), error.reason()),
+            (Class::Invalid, Reason::InvalidResponse)
+        );
+        assert_silent(&error);
+    }
+}
+
+#[tokio::test]
+async fn a_renamed_item_is_not_given_out() {
+    for title in ["Orders", "orders ", CANARY] {
+        let error = item_error(json("200 OK", &item_body(ITEM, VAULT, title, ""))).await;
+        assert_eq!(
+            (error.failure(), error.class()),
+            (Failure::Moved, Class::Moved)
+        );
+        assert_silent(&error);
+    }
+}
+
+#[tokio::test]
+async fn an_archived_or_deleted_item_is_not_found() {
+    for state in ["ARCHIVED", "DELETED"] {
+        let state = format!(r#""state":"{state}","#);
+        let error = item_error(json("200 OK", &item_body(ITEM, VAULT, "orders", &state))).await;
+        assert_eq!(
+            (error.failure(), error.class()),
+            (Failure::NotFound, Class::Refused)
+        );
+        assert_eq!(error.reason(), Reason::ItemNotFound);
+    }
+    let novel = item_body(ITEM, VAULT, "orders", r#""state":"NOVEL","#);
+    let server = Server::start(json("200 OK", &novel)).await;
+    let client = client(config(&server.origin));
+    let item = client.fetch_item(&identity("orders")).await.unwrap();
+    assert_eq!(item.state, State::Active);
+}
+
+#[tokio::test]
+async fn what_is_no_id_is_not_sent() {
+    let server = Server::start(json("200 OK", "[]")).await;
+    let client = client(config(&server.origin));
+    for id in [
+        "",
+        "short",
+        "../../../../../health?x=abc",
+        "vaultaaaaaaaaaaaaaaaaaaaa/",
+        CANARY,
+    ] {
+        let error = client.items(id).await.unwrap_err();
+        assert_eq!(
+            (error.failure(), error.class()),
+            (Failure::BadId, Class::Invalid)
+        );
+        assert_silent(&error);
+        let wrong = ItemIdentity {
+            item_id: id.into(),
+            ..identity("orders")
+        };
+        let error = client.fetch_item(&wrong).await.unwrap_err();
+        assert_eq!(error.failure(), Failure::BadId);
+    }
+    assert!(server.heads().is_empty());
+}

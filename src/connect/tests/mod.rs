@@ -1,0 +1,166 @@
+//! The client against a listener that gives canned answers.
+
+mod answers;
+mod failures;
+mod offline;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::api::Reason;
+
+const VAULT: &str = "vaultaaaaaaaaaaaaaaaaaaaaa";
+const ITEM: &str = "itemaaaaaaaaaaaaaaaaaaaaaa";
+const OTHER: &str = "otheraaaaaaaaaaaaaaaaaaaaa";
+const CANARY: &str = "canary-7f3a";
+const TOKEN: &str = "token-7f3a.aa.bb";
+
+#[derive(Clone)]
+enum Reply {
+    /// These bytes, and the end of the connection.
+    Raw(String),
+    /// These bytes, and then nothing more, with the connection open.
+    Stall(&'static str),
+    /// A reset.
+    Reset,
+}
+
+/// A listener that gives every request the same reply.
+struct Server {
+    origin: String,
+    heads: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Server {
+    async fn start(reply: Reply) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (seen, count) = (Arc::clone(&heads), Arc::clone(&connections));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let (reply, seen) = (reply.clone(), Arc::clone(&seen));
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        match stream.read_u8().await {
+                            Ok(byte) => head.push(byte),
+                            Err(_) => return,
+                        }
+                    }
+                    seen.lock().unwrap().push(String::from_utf8(head).unwrap());
+                    match reply {
+                        Reply::Raw(text) => {
+                            let _ = stream.write_all(text.as_bytes()).await;
+                        }
+                        Reply::Stall(text) => {
+                            let _ = stream.write_all(text.as_bytes()).await;
+                            std::future::pending::<()>().await;
+                        }
+                        Reply::Reset => stream.set_zero_linger().unwrap(),
+                    }
+                });
+            }
+        });
+        Self {
+            origin,
+            heads,
+            connections,
+        }
+    }
+
+    fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+}
+
+fn http(status: &str, headers: &str, body: &str) -> Reply {
+    let length = body.len();
+    Reply::Raw(format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+    ))
+}
+
+fn json(status: &str, body: &str) -> Reply {
+    http(status, "content-type: application/json\r\n", body)
+}
+
+fn html(status: &str) -> Reply {
+    let body = format!("<html>{CANARY}</html>");
+    http(status, "content-type: text/html; charset=utf-8\r\n", &body)
+}
+
+fn error_body(status: u16) -> String {
+    format!(r#"{{"status":{status},"message":"{CANARY}"}}"#)
+}
+
+fn config(host: &str) -> ClientConfig {
+    ClientConfig {
+        host: host.to_owned(),
+        token: TOKEN.into(),
+        ca_pem: None,
+        connect_timeout: Duration::from_millis(500),
+        call_timeout: Duration::from_secs(5),
+        item_body_limit: 4096,
+        list_body_limit: 4096,
+        concurrency: 2,
+    }
+}
+
+fn client(config: ClientConfig) -> Client {
+    // The second installation of a test run fails, and may.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::new(config).unwrap()
+}
+
+fn identity(title: &str) -> ItemIdentity {
+    ItemIdentity {
+        vault_id: VAULT.into(),
+        item_id: ITEM.into(),
+        vault_name: "services".into(),
+        title: title.into(),
+    }
+}
+
+fn item_body(id: &str, vault: &str, title: &str, state: &str) -> String {
+    format!(
+        r#"{{"id":"{id}","title":"{title}","vault":{{"id":"{vault}"}},"category":"NOVEL","version":3,{state}
+        "urls":[{{"href":"https://{CANARY}"}}],"sections":[{{"id":"s1","label":"Admin"}},{{"id":"add more"}}],
+        "fields":[
+          {{"id":"username","type":"STRING","purpose":"USERNAME","label":"username","value":"{CANARY}-user"}},
+          {{"id":"pw","type":"CONCEALED","label":"password","value":"{CANARY}\u00e9\n","section":{{"id":"s1"}},
+            "passwordDetails":{{"history":["{CANARY}-old"]}}}},
+          {{"id":"code","type":"OTP","label":"code","value":"otpauth://{CANARY}","totp":"123456"}},
+          {{"id":"notesPlain","type":"NOVEL","purpose":"NOTES"}}]}}"#
+    )
+}
+
+async fn vaults_error(reply: Reply) -> ConnectError {
+    let server = Server::start(reply).await;
+    client(config(&server.origin)).vaults().await.unwrap_err()
+}
+
+async fn item_error(reply: Reply) -> ConnectError {
+    let server = Server::start(reply).await;
+    let client = client(config(&server.origin));
+    client.fetch_item(&identity("orders")).await.unwrap_err()
+}
+
+/// Neither the token nor anything of an answer is in an error; what was asked for is.
+fn assert_silent(error: &ConnectError) {
+    for text in [
+        format!("{error}"),
+        format!("{error:?}"),
+        format!("{error:#?}"),
+    ] {
+        assert!(!text.contains(CANARY) && !text.contains(TOKEN), "{text}");
+        assert!(text.contains("http"), "{text}");
+    }
+}

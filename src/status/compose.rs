@@ -1,0 +1,308 @@
+//! The status as a function of the one before and of what a reconcile found. Pure.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::api::{
+    ConditionType, Conditions, CredentialRequestStatus, DecisionStatus, FactorStatus,
+    HistoryRecord, Outcome, Reason, SyncStatus,
+};
+use crate::policy::Decision;
+
+const MAX_FACTORS: usize = 32;
+const MAX_RECOMMENDATIONS: usize = 8;
+
+/// What a reconcile found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The generation that was reconciled.
+    pub generation: i64,
+    /// When.
+    pub now: Time,
+    /// The decision, if one was taken.
+    pub decision: Option<Decision>,
+    /// Whether the request has a Secret of ours to use.
+    pub has_secret: bool,
+    /// How it ended.
+    pub next: Next,
+    /// The id of the audit record, for the history.
+    pub record: String,
+}
+
+/// How a reconcile ended.
+#[derive(Clone, Debug)]
+pub enum Next {
+    /// The Secret holds what 1Password holds.
+    Synced(SyncStatus),
+    /// It does not, or nobody knows.
+    Failed(Problem),
+    /// Work on the request is stopped.
+    Suspended,
+}
+
+/// Why a Secret is not up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The condition's reason.
+    pub reason: Reason,
+    /// The condition's message.
+    pub message: String,
+    /// What it does to readiness.
+    pub severity: Severity,
+}
+
+/// What a problem does to readiness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// A good Secret stays ready; since when 1Password could not be asked.
+    Tolerable {
+        /// Since when.
+        since: Time,
+    },
+    /// Not ready; heals when something is mended, without a change of the request.
+    Heals,
+    /// Not ready; somebody has to change something.
+    Stalled,
+}
+
+impl Problem {
+    /// A problem that heals when something is mended elsewhere.
+    #[must_use]
+    pub fn heals(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            severity: Severity::Heals,
+        }
+    }
+
+    /// A problem that stays until somebody changes something.
+    #[must_use]
+    pub fn stalled(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            severity: Severity::Stalled,
+        }
+    }
+
+    /// A problem that does not make a good Secret bad.
+    #[must_use]
+    pub fn tolerable(reason: Reason, message: impl Into<String>, since: Time) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            severity: Severity::Tolerable { since },
+        }
+    }
+
+    /// The problem of a refused request. What an administrator mends heals; a denial stays until the
+    /// request or the policy changes.
+    #[must_use]
+    pub fn refused(decision: &Decision) -> Self {
+        match decision.reason {
+            Reason::NoPolicyMatches | Reason::PolicyInvalid | Reason::PolicyUnreadable => {
+                Self::heals(decision.reason, decision.message.clone())
+            }
+            _ => Self::stalled(decision.reason, decision.message.clone()),
+        }
+    }
+}
+
+/// The new status without its history, and the history record to append if something worth one happened:
+/// another decision, another content, another reason of `Ready`.
+#[must_use]
+pub fn compose(
+    previous: Option<&CredentialRequestStatus>,
+    report: &Report,
+) -> (CredentialRequestStatus, Option<HistoryRecord>) {
+    let empty = CredentialRequestStatus::default();
+    let previous = previous.unwrap_or(&empty);
+    let decision = match &report.decision {
+        Some(decision) => Some(decision_status(
+            previous.decision.as_ref(),
+            decision,
+            &report.now,
+        )),
+        None => previous.decision.clone(),
+    };
+    let sync = sync_status(previous.sync.as_ref(), report);
+    let status = CredentialRequestStatus {
+        observed_generation: Some(report.generation),
+        conditions: conditions(previous, report),
+        decision,
+        sync,
+        history: Vec::new(),
+    };
+    let record = history_record(previous, &status, report);
+    (status, record)
+}
+
+fn decision_status(
+    previous: Option<&DecisionStatus>,
+    decision: &Decision,
+    now: &Time,
+) -> DecisionStatus {
+    if let Some(previous) = previous.filter(|p| p.digest == decision.digest) {
+        return previous.clone();
+    }
+    DecisionStatus {
+        outcome: decision.outcome,
+        risk_score: decision.risk_score,
+        factors: decision
+            .factors
+            .iter()
+            .take(MAX_FACTORS)
+            .map(|f| FactorStatus {
+                policy: f.policy.clone(),
+                rule: f.rule.clone(),
+                score: f.score,
+                effect: f.effect,
+                message: f.message.clone(),
+            })
+            .collect(),
+        factor_count: i32::try_from(decision.factors.len()).unwrap_or(i32::MAX),
+        recommendations: decision
+            .recommendations
+            .iter()
+            .take(MAX_RECOMMENDATIONS)
+            .cloned()
+            .collect(),
+        digest: decision.digest.clone(),
+        decided_at: now.clone(),
+    }
+}
+
+fn sync_status(previous: Option<&SyncStatus>, report: &Report) -> Option<SyncStatus> {
+    match &report.next {
+        Next::Synced(sync) => Some(sync.clone()),
+        Next::Suspended => previous.cloned(),
+        Next::Failed(problem) => previous.cloned().map(|mut sync| {
+            if let Severity::Tolerable { since } = &problem.severity {
+                sync.stale_since.get_or_insert_with(|| since.clone());
+            }
+            sync
+        }),
+    }
+}
+
+fn conditions(previous: &CredentialRequestStatus, report: &Report) -> Vec<Condition> {
+    let set = Conditions::replacing(
+        &previous.conditions,
+        Some(report.generation),
+        report.now.clone(),
+    );
+    if let Next::Suspended = report.next {
+        return suspended(previous, report, set);
+    }
+    let set = match (&report.decision, &report.next) {
+        (Some(decision), _) => {
+            let allowed = decision.outcome != Outcome::Denied;
+            set.set(
+                ConditionType::Authorized,
+                Some(allowed),
+                decision.reason,
+                &decision.message,
+            )
+        }
+        (None, Next::Failed(problem)) => set.set(
+            ConditionType::Authorized,
+            None,
+            problem.reason,
+            &problem.message,
+        ),
+        (None, Next::Synced(_) | Next::Suspended) => set,
+    };
+    match &report.next {
+        Next::Synced(sync) => {
+            let message = format!("Secret {} holds what 1Password holds", sync.secret_name);
+            set.set(ConditionType::Ready, Some(true), Reason::Synced, &message)
+                .set(ConditionType::Synced, Some(true), Reason::Synced, &message)
+        }
+        Next::Failed(problem) => failed(set, problem, report.has_secret),
+        Next::Suspended => set,
+    }
+    .finish()
+}
+
+fn failed(set: Conditions, problem: &Problem, has_secret: bool) -> Conditions {
+    let (reason, message) = (problem.reason, problem.message.as_str());
+    let not_ready = |set: Conditions| set.set(ConditionType::Ready, Some(false), reason, message);
+    let set = match problem.severity {
+        Severity::Tolerable { .. } if has_secret => set.set(
+            ConditionType::Ready,
+            Some(true),
+            reason,
+            &format!("the Secret stays as it was: {message}"),
+        ),
+        Severity::Tolerable { .. } | Severity::Heals => {
+            not_ready(set).set(ConditionType::Reconciling, Some(true), reason, message)
+        }
+        Severity::Stalled => {
+            not_ready(set).set(ConditionType::Stalled, Some(true), reason, message)
+        }
+    };
+    set.set(ConditionType::Synced, Some(false), reason, message)
+}
+
+/// Everything as it was, with the generation moved on.
+fn suspended(
+    previous: &CredentialRequestStatus,
+    report: &Report,
+    set: Conditions,
+) -> Vec<Condition> {
+    if previous
+        .conditions
+        .iter()
+        .all(|c| c.type_ != ConditionType::Ready.as_str())
+    {
+        let message = "spec.suspend is true: nothing is done until it is false";
+        return set
+            .set(
+                ConditionType::Ready,
+                Some(false),
+                Reason::Suspended,
+                message,
+            )
+            .finish();
+    }
+    let mut kept = previous.conditions.clone();
+    for condition in &mut kept {
+        condition.observed_generation = Some(report.generation);
+    }
+    kept
+}
+
+fn ready_reason(status: &CredentialRequestStatus) -> Option<&str> {
+    let ready = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == ConditionType::Ready.as_str());
+    ready.map(|c| c.reason.as_str())
+}
+
+fn history_record(
+    previous: &CredentialRequestStatus,
+    status: &CredentialRequestStatus,
+    report: &Report,
+) -> Option<HistoryRecord> {
+    let decision = status.decision.as_ref()?;
+    let digest = |s: &CredentialRequestStatus| s.decision.as_ref().map(|d| d.digest.clone());
+    let revision = |s: &CredentialRequestStatus| s.sync.as_ref().map(|s| s.content_revision);
+    let same = digest(previous) == digest(status)
+        && revision(previous) == revision(status)
+        && ready_reason(previous) == ready_reason(status);
+    if same {
+        return None;
+    }
+    Some(HistoryRecord {
+        time: report.now.clone(),
+        outcome: decision.outcome,
+        risk_score: decision.risk_score,
+        reason: ready_reason(status).unwrap_or_default().to_owned(),
+        source: match &report.next {
+            Next::Synced(sync) => Some(sync.source),
+            Next::Failed(_) | Next::Suspended => None,
+        },
+        record: report.record.clone(),
+    })
+}

@@ -1,0 +1,287 @@
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::api::{Outcome, Reason};
+
+/// Every metric of the operator. Labels come from closed sets, or name a ConnectServer.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<ReasonLabel, Counter>,
+    reconcile_seconds: Histogram,
+    decisions: Family<OutcomeLabels, Counter>,
+    secret_changes: Family<ChangeLabel, Counter>,
+    api_writes: Family<WriteLabels, Counter>,
+    connect_calls: Family<CallLabels, Counter>,
+    connect_seconds: Family<OperationLabel, Histogram>,
+    poll_timestamp: Family<ServerLabel, Gauge<f64, AtomicU64>>,
+    queue: Family<LaneLabel, Gauge>,
+    requests: Gauge,
+    panics: Counter,
+    events_dropped: Counter,
+    audit_records: Counter,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ChangeLabel {
+    change: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WriteLabels {
+    kind: &'static str,
+    verb: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CallLabels {
+    server: String,
+    operation: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OperationLabel {
+    operation: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ServerLabel {
+    server: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LaneLabel {
+    state: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A set of metrics at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("portcullis"),
+            reconciles: Family::default(),
+            reconcile_seconds: Histogram::new(exponential_buckets(0.000_1, 4.0, 10)),
+            decisions: Family::default(),
+            secret_changes: Family::default(),
+            api_writes: Family::default(),
+            connect_calls: Family::default(),
+            connect_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 2.0, 14))
+            }),
+            poll_timestamp: Family::default(),
+            queue: Family::default(),
+            requests: Gauge::default(),
+            panics: Counter::default(),
+            events_dropped: Counter::default(),
+            audit_records: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "build",
+            "The version that runs",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        registry.register(
+            "reconciles",
+            "Reconciles by the reason of Ready afterwards",
+            self.reconciles.clone(),
+        );
+        registry.register_with_unit(
+            "reconcile_duration",
+            "How long reconciles take",
+            Unit::Seconds,
+            self.reconcile_seconds.clone(),
+        );
+        registry.register(
+            "decisions",
+            "Decisions that differ from the one before",
+            self.decisions.clone(),
+        );
+        registry.register(
+            "secret_changes",
+            "Changes made to Secrets",
+            self.secret_changes.clone(),
+        );
+        registry.register(
+            "api_writes",
+            "Writes to the API server",
+            self.api_writes.clone(),
+        );
+        registry.register(
+            "connect_calls",
+            "Calls to Connect",
+            self.connect_calls.clone(),
+        );
+        registry.register_with_unit(
+            "connect_call_duration",
+            "How long calls to Connect take",
+            Unit::Seconds,
+            self.connect_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "last_poll_timestamp",
+            "When a server last answered a poll, as a Unix time",
+            Unit::Seconds,
+            self.poll_timestamp.clone(),
+        );
+        registry.register(
+            "queue",
+            "Requests by where they are in the queue",
+            self.queue.clone(),
+        );
+        registry.register("requests", "Requests that are known", self.requests.clone());
+        registry.register(
+            "reconcile_panics",
+            "Reconciles that panicked",
+            self.panics.clone(),
+        );
+        registry.register(
+            "events_dropped",
+            "Kubernetes Events that were not sent",
+            self.events_dropped.clone(),
+        );
+        registry.register(
+            "audit_records",
+            "Audit records written",
+            self.audit_records.clone(),
+        );
+    }
+
+    /// The metrics in the OpenMetrics text format.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// A reconcile has ended.
+    pub fn reconciled(&self, reason: Reason, took: Duration) {
+        self.reconciles
+            .get_or_create(&ReasonLabel {
+                reason: reason.as_str(),
+            })
+            .inc();
+        self.reconcile_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A reconcile has panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// A decision differs from the one before.
+    pub fn decided(&self, outcome: Outcome, reason: Reason) {
+        let labels = OutcomeLabels {
+            outcome: outcome.as_str(),
+            reason: reason.as_str(),
+        };
+        self.decisions.get_or_create(&labels).inc();
+    }
+
+    /// A Secret was changed.
+    pub fn secret_changed(&self, change: &'static str) {
+        self.secret_changes
+            .get_or_create(&ChangeLabel { change })
+            .inc();
+    }
+
+    /// A write to the API server has ended.
+    pub fn wrote(&self, kind: &'static str, verb: &'static str, result: &'static str) {
+        self.api_writes
+            .get_or_create(&WriteLabels { kind, verb, result })
+            .inc();
+    }
+
+    /// A call to Connect has ended.
+    pub fn called(
+        &self,
+        server: &str,
+        operation: &'static str,
+        result: &'static str,
+        took: Duration,
+    ) {
+        let labels = CallLabels {
+            server: server.to_owned(),
+            operation,
+            result,
+        };
+        self.connect_calls.get_or_create(&labels).inc();
+        self.connect_seconds
+            .get_or_create(&OperationLabel { operation })
+            .observe(took.as_secs_f64());
+    }
+
+    /// A server has answered a poll, at a Unix time.
+    pub fn polled(&self, server: &str, unix_seconds: f64) {
+        self.poll_timestamp
+            .get_or_create(&ServerLabel {
+                server: server.to_owned(),
+            })
+            .set(unix_seconds);
+    }
+
+    /// A server is gone: so is its series.
+    pub fn forget_server(&self, server: &str) {
+        self.poll_timestamp.remove(&ServerLabel {
+            server: server.to_owned(),
+        });
+    }
+
+    /// How many requests are in a state of the queue.
+    pub fn queued(&self, state: &'static str, count: usize) {
+        self.queue
+            .get_or_create(&LaneLabel { state })
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How many requests are known.
+    pub fn known_requests(&self, count: usize) {
+        self.requests.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// An Event was dropped.
+    pub fn event_dropped(&self) {
+        self.events_dropped.inc();
+    }
+
+    /// An audit record was written.
+    pub fn audited(&self) {
+        self.audit_records.inc();
+    }
+}

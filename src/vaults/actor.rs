@@ -1,0 +1,393 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::future::join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use super::{Listing, Snapshot};
+use crate::connect::{Client, ConnectError};
+use crate::telemetry::Metrics;
+
+/// How an actor works.
+pub struct ActorConfig {
+    /// The ConnectServer's name.
+    pub name: Arc<str>,
+    /// The client; a server with another host, token or authority is another actor.
+    pub client: Client,
+    /// How many requests may fetch from the server at once.
+    pub concurrency: usize,
+    /// The time between polls.
+    pub poll_interval: Duration,
+    /// The time after which a failed poll is repeated, doubling up to `poll_interval`.
+    pub retry_first: Duration,
+    /// The least time between two looks at the same list.
+    pub look_interval: Duration,
+    /// Whether any request looks into a vault of that id: others are not listed.
+    pub in_use: Box<dyn Fn(&Arc<str>) -> bool + Send + Sync>,
+    /// Told what changed. Must not block.
+    pub on_news: Box<dyn Fn(News) + Send + Sync>,
+    /// Counts calls and polls.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What changed at a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The items of a vault, or whether they can be listed.
+    Vault(Arc<str>),
+    /// Which vaults there are, or how they are called.
+    Vaults,
+    /// Whether the server answers.
+    Health,
+}
+
+/// Whether the server answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Nobody knows yet.
+    Starting,
+    /// It answered the last poll.
+    Good,
+    /// Two polls in a row failed.
+    Failing(Trouble),
+}
+
+/// A failure that lasts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The last failure.
+    pub error: ConnectError,
+    /// When it was last well, or first asked.
+    pub since: SystemTime,
+}
+
+/// What is known of a server at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The vaults and items.
+    pub snapshot: Snapshot,
+    /// Whether the server answers.
+    pub health: Health,
+    /// Vaults whose items could not be listed.
+    pub vault_troubles: BTreeMap<Arc<str>, Trouble>,
+    listed_at: BTreeMap<Arc<str>, Instant>,
+    polled_at: Option<Instant>,
+}
+
+/// A handle on a server. The actor ends when the last handle is dropped.
+pub struct Server {
+    name: Arc<str>,
+    client: Arc<Client>,
+    permits: Arc<Semaphore>,
+    view: watch::Receiver<Arc<View>>,
+    commands: mpsc::UnboundedSender<Command>,
+    look_interval: Duration,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Command {
+    /// List a vault.
+    List(Arc<str>),
+    /// Poll at once.
+    Poll,
+}
+
+impl Server {
+    /// Starts the actor of a server as a task.
+    #[must_use]
+    pub fn start(config: ActorConfig) -> Self {
+        let ActorConfig {
+            name,
+            client,
+            concurrency,
+            poll_interval,
+            retry_first,
+            look_interval,
+            in_use,
+            on_news,
+            metrics,
+        } = config;
+        let view = Arc::new(View {
+            snapshot: Snapshot::default(),
+            health: Health::Starting,
+            vault_troubles: BTreeMap::new(),
+            listed_at: BTreeMap::new(),
+            polled_at: None,
+        });
+        let (publish, receive) = watch::channel(view);
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let client = Arc::new(client);
+        let actor = Actor {
+            name: name.clone(),
+            client: client.clone(),
+            poll_interval,
+            retry_first,
+            in_use,
+            on_news,
+            metrics,
+            view: publish,
+            inbox,
+            failures: 0,
+            last_good: SystemTime::now(),
+        };
+        tokio::spawn(actor.run());
+        Self {
+            name,
+            client,
+            permits: Arc::new(Semaphore::new(concurrency)),
+            view: receive,
+            commands,
+            look_interval,
+        }
+    }
+
+    /// The ConnectServer's name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The client for items.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// A place among those who fetch from this server, if one is free.
+    #[must_use]
+    pub fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.permits.clone().try_acquire_owned().ok()
+    }
+
+    /// Has a vault listed; [`News::Vault`] tells when that is done.
+    pub fn list(&self, vault_id: &Arc<str>) {
+        // The actor only ends when this handle does.
+        let _ = self.commands.send(Command::List(vault_id.clone()));
+    }
+
+    /// Has a vault listed again because something was not in the last list, unless that list is fresh.
+    /// Says whether it is worth waiting for [`News::Vault`].
+    #[must_use]
+    pub fn look_again(&self, vault_id: &Arc<str>) -> bool {
+        let fresh = self.is_fresh(self.view.borrow().listed_at.get(vault_id).copied());
+        if !fresh {
+            self.list(vault_id);
+        }
+        !fresh
+    }
+
+    /// The same for the list of vaults and [`News::Vaults`].
+    #[must_use]
+    pub fn look_for_vaults(&self) -> bool {
+        let fresh = self.is_fresh(self.view.borrow().polled_at);
+        if !fresh {
+            let _ = self.commands.send(Command::Poll);
+        }
+        !fresh
+    }
+
+    fn is_fresh(&self, at: Option<Instant>) -> bool {
+        at.is_some_and(|at| at.elapsed() < self.look_interval)
+    }
+}
+
+struct Actor {
+    name: Arc<str>,
+    client: Arc<Client>,
+    poll_interval: Duration,
+    retry_first: Duration,
+    in_use: Box<dyn Fn(&Arc<str>) -> bool + Send + Sync>,
+    on_news: Box<dyn Fn(News) + Send + Sync>,
+    metrics: Arc<Metrics>,
+    view: watch::Sender<Arc<View>>,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    failures: u32,
+    last_good: SystemTime,
+}
+
+impl Actor {
+    async fn run(mut self) {
+        let mut next_poll = tokio::time::Instant::now();
+        loop {
+            let first = tokio::select! {
+                () = tokio::time::sleep_until(next_poll) => Command::Poll,
+                command = self.inbox.recv() => match command {
+                    Some(command) => command,
+                    None => return,
+                },
+            };
+            let mut commands = BTreeSet::from([first]);
+            while let Ok(command) = self.inbox.try_recv() {
+                commands.insert(command);
+            }
+            if commands.remove(&Command::Poll) {
+                let moved = self.poll().await;
+                commands.extend(moved.into_iter().map(Command::List));
+                next_poll = tokio::time::Instant::now() + self.pause();
+            }
+            let vaults = commands.into_iter().filter_map(|command| match command {
+                Command::List(vault_id) => Some(vault_id),
+                Command::Poll => None,
+            });
+            self.list(vaults.collect()).await;
+        }
+    }
+
+    /// The time to the next poll: the interval give or take a tenth, so that servers do not march in step.
+    fn pause(&self) -> Duration {
+        if self.failures > 0 {
+            let doubled = self
+                .retry_first
+                .saturating_mul(1 << self.failures.min(16).saturating_sub(1));
+            return doubled.min(self.poll_interval);
+        }
+        self.poll_interval.mul_f64(rand::random_range(0.9..1.1))
+    }
+
+    /// Asks which vaults there are. Returns those that have to be listed.
+    async fn poll(&mut self) -> Vec<Arc<str>> {
+        let started = Instant::now();
+        let answer = self.client.vaults().await;
+        let result = answer
+            .as_ref()
+            .map_or_else(|e| e.reason().as_str(), |_| "ok");
+        self.metrics
+            .called(&self.name, "vaults", result, started.elapsed());
+        let before = self.current();
+        match answer {
+            Ok(vaults) => {
+                self.failures = 0;
+                self.last_good = SystemTime::now();
+                let unix = self
+                    .last_good
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
+                self.metrics.polled(&self.name, unix.as_secs_f64());
+                let snapshot = before.snapshot.polled(vaults);
+                let changed = names(&before.snapshot) != names(&snapshot);
+                let moved = self.moved(&snapshot);
+                self.publish(View {
+                    snapshot,
+                    health: Health::Good,
+                    polled_at: Some(started),
+                    ..before.clone()
+                });
+                if changed {
+                    (self.on_news)(News::Vaults);
+                }
+                if before.health != Health::Good {
+                    (self.on_news)(News::Health);
+                }
+                moved
+            }
+            Err(error) => {
+                self.failures += 1;
+                tracing::info!(server = %self.name, %error, failures = self.failures, "a poll failed");
+                // Connect refuses or drops a call now and then: one failure is no news.
+                if self.failures >= 2 {
+                    let health = Health::Failing(Trouble {
+                        error,
+                        since: self.last_good,
+                    });
+                    let is_news = health != before.health;
+                    self.publish(View { health, ..before });
+                    if is_news {
+                        (self.on_news)(News::Health);
+                    }
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// The vaults in use whose list is missing or older than their content.
+    fn moved(&self, snapshot: &Snapshot) -> Vec<Arc<str>> {
+        let outdated = |v: &&super::VaultEntry| {
+            v.listing
+                .as_ref()
+                .is_none_or(|l| l.guard.is_none() || l.guard != v.content_version)
+        };
+        snapshot
+            .vaults()
+            .filter(outdated)
+            .filter(|v| (self.in_use)(&v.id))
+            .map(|v| v.id.clone())
+            .collect()
+    }
+
+    async fn list(&mut self, vaults: Vec<Arc<str>>) {
+        let before = self.current();
+        let lists = vaults.into_iter().map(|vault_id| {
+            let guard = before
+                .snapshot
+                .vault(&vault_id)
+                .and_then(|v| v.content_version);
+            let (client, metrics, name) = (&self.client, &self.metrics, &self.name);
+            async move {
+                let started = Instant::now();
+                let answer = client.items(&vault_id).await;
+                let result = answer
+                    .as_ref()
+                    .map_or_else(|e| e.reason().as_str(), |_| "ok");
+                metrics.called(name, "items", result, started.elapsed());
+                (
+                    vault_id,
+                    started,
+                    answer.map(|items| Listing::new(guard, items)),
+                )
+            }
+        });
+        for (vault_id, started, answer) in join_all(lists).await {
+            let before = self.current();
+            let mut view = View::clone(&before);
+            view.listed_at.insert(vault_id.clone(), started);
+            match answer {
+                Ok(listing) => {
+                    view.vault_troubles.remove(&vault_id);
+                    view.snapshot = view.snapshot.listed(&vault_id, Arc::new(listing));
+                }
+                Err(error) => {
+                    let since = before
+                        .vault_troubles
+                        .get(&vault_id)
+                        .map_or(self.last_good, |t| t.since);
+                    view.vault_troubles
+                        .insert(vault_id.clone(), Trouble { error, since });
+                }
+            }
+            self.publish(view);
+            (self.on_news)(News::Vault(vault_id));
+        }
+    }
+
+    fn current(&self) -> View {
+        View::clone(&self.view.borrow())
+    }
+
+    fn publish(&self, view: View) {
+        self.view.send_replace(Arc::new(view));
+    }
+}
+
+fn names(snapshot: &Snapshot) -> Vec<(Arc<str>, Arc<str>)> {
+    snapshot
+        .vaults()
+        .map(|v| (v.id.clone(), v.name.clone()))
+        .collect()
+}
