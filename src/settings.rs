@@ -39,6 +39,9 @@ pub struct Settings {
 
     /// How long a deleted policy still counts, so that delete-and-create opens no gap.
     pub policy_settle: Duration,
+    /// How long after a Secret was first written a withdrawn grant takes it back: what was withdrawn
+    /// before the write is observed a little later.
+    pub undo_window: Duration,
 
     /// Writes to the API server in flight.
     pub write_concurrency: usize,
@@ -68,6 +71,7 @@ impl Default for Settings {
             refusal_confirm: Duration::from_secs(60),
             max_staleness: Duration::from_secs(24 * 3600),
             policy_settle: Duration::from_secs(10),
+            undo_window: Duration::from_secs(2),
             write_concurrency: 64,
             write_timeout: Duration::from_secs(10),
             event_queue: 1024,

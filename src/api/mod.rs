@@ -24,7 +24,7 @@ pub use request::{
 pub use selector::{LabelSelector, Operator, Requirement};
 pub use server::{
     AccessRow, CaSource, ConnectServer, ConnectServerSpec, ConnectServerStatus, Host, KeyRef,
-    Limits, Namespaces, TokenRef, VaultSelector, VaultSettings,
+    Limits, Namespaces, TokenRef, VaultSelector, VaultSettings, normalized_origin,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

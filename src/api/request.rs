@@ -133,8 +133,8 @@ pub struct Consumer {
 pub struct DataEntry {
     /// The key in the Secret: letters, digits, `-`, `_` and `.`.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[-._a-zA-Z0-9]+$')")
-        .message("key must consist of letters, digits, '-', '_' and '.', as Secrets demand"))]
+    #[x_kube(validation = Rule::new("self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')")
+        .message("key must consist of letters, digits, '-', '_' and '.', and neither be '.' nor start with '..', as Secrets demand"))]
     pub key: String,
     /// A 1Password secret reference.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
@@ -174,8 +174,8 @@ pub struct Target {
     /// The Secret's name; the request's name when absent. Cannot change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
-        .message("target.name must be a Secret's name: lower-case letters, digits, '-' and '.'"))]
+    #[x_kube(validation = Rule::new(r"self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')")
+        .message("target.name must be a Secret's name: lower-case letters, digits, '-' and '.', each part between dots starting and ending with a letter or digit"))]
     pub name: Option<String>,
     /// The Secret's type; `Opaque` when absent.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
@@ -245,6 +247,62 @@ impl ConnectServerSpec {
     pub fn class(&self) -> &str {
         self.controller_class.as_deref().unwrap_or_default()
     }
+
+    /// The time between polls, if the server sets one.
+    #[must_use]
+    pub fn poll_interval(&self) -> Option<Duration> {
+        self.poll_interval.as_deref().and_then(parse_duration)
+    }
+
+    /// The first host's origin, without a slash at its end and in lower case.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.hosts
+            .first()
+            .map(|host| normalized_origin(&host.url))
+            .unwrap_or_default()
+    }
+
+    /// The facts about a vault of a name.
+    #[must_use]
+    pub fn vault_environment(&self, vault_name: &str) -> Option<&str> {
+        self.vaults
+            .iter()
+            .find(|v| v.name == vault_name)?
+            .environment
+            .as_deref()
+    }
+}
+
+/// An origin in the form in which origins are compared.
+#[must_use]
+pub fn normalized_origin(url: &str) -> String {
+    url.trim().trim_end_matches('/').to_ascii_lowercase()
+}
+
+/// Reads a duration as Kubernetes spells it: `1h30m`, `30s`, `200ms`
+/// (<https://gateway-api.sigs.k8s.io/geps/gep-2257/>).
+fn parse_duration(text: &str) -> Option<Duration> {
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, tail) = rest.split_at_checked(digits)?;
+        let unit = tail
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at_checked(unit)?;
+        let number: u64 = number.parse().ok()?;
+        total += match unit {
+            "h" => Duration::from_secs(number.checked_mul(3600)?),
+            "m" => Duration::from_secs(number.checked_mul(60)?),
+            "s" => Duration::from_secs(number),
+            "ms" => Duration::from_millis(number),
+            _ => return None,
+        };
+        rest = tail;
+    }
+    (!text.is_empty()).then_some(total)
 }
 
 impl TokenRef {
@@ -260,5 +318,37 @@ impl KeyRef {
     #[must_use]
     pub fn key(&self) -> &str {
         self.key.as_deref().unwrap_or("ca.crt")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_kubernetes_spells_them() {
+        for (text, millis) in [
+            ("30s", 30_000),
+            ("1h30m", 5_400_000),
+            ("200ms", 200),
+            ("1m5s", 65_000),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Some(Duration::from_millis(millis)),
+                "{text}"
+            );
+        }
+        for text in ["", "30", "s", "1d", "1.5h", "-1s"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn origins_are_compared_without_case_and_final_slash() {
+        assert_eq!(
+            normalized_origin(" HTTPS://Connect:8443/ "),
+            "https://connect:8443"
+        );
     }
 }

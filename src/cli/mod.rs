@@ -1,6 +1,7 @@
 //! The command line.
 
 mod crd;
+mod run;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,8 @@ pub struct Cli {
 enum Command {
     /// Print the CustomResourceDefinitions as YAML.
     Crd(crd::Crd),
+    /// Serve requests for credentials until stopped.
+    Run(run::Run),
 }
 
 impl Cli {
@@ -25,6 +28,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Crd(command) => command.run(),
+            Command::Run(command) => command.run(),
         }
     }
 }

@@ -9,10 +9,8 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub use table::Change;
-pub use view::{
-    NamespaceEntry, RequestEntry, RequestView, SecretEntry, annotation, resource_version,
-};
+pub use table::{Change, Versioned};
+pub use view::{NamespaceEntry, Raw, RequestEntry, RequestView, SecretEntry, resource_version};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;

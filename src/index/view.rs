@@ -1,5 +1,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -10,10 +12,11 @@ use serde_json::Value;
 use super::table::Versioned;
 use crate::api::{CredentialRequest, CredentialRequestSpec, CredentialRequestStatus, SyncStatus};
 
-/// A CredentialRequest as the watch delivers it. Spec and status stay raw until a reconcile needs them:
-/// one that cannot be read must not stop the others.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct RequestView {
+/// A custom resource as the watch delivers it. Spec and status stay raw until they are needed: one that
+/// cannot be read must not stop the others.
+#[derive(Deserialize, Serialize)]
+#[serde(bound = "")]
+pub struct Raw<K> {
     /// The metadata without managed fields, which would be the most of it.
     #[serde(deserialize_with = "without_managed_fields")]
     pub metadata: ObjectMeta,
@@ -23,6 +26,30 @@ pub struct RequestView {
     /// The raw status.
     #[serde(default)]
     pub status: Value,
+    #[serde(skip)]
+    kind: PhantomData<fn() -> K>,
+}
+
+/// A CredentialRequest as the watch delivers it.
+pub type RequestView = Raw<CredentialRequest>;
+
+impl<K> Clone for Raw<K> {
+    fn clone(&self) -> Self {
+        Self {
+            metadata: self.metadata.clone(),
+            spec: self.spec.clone(),
+            status: self.status.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<K> fmt::Debug for Raw<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Raw")
+            .field("metadata", &self.metadata)
+            .finish_non_exhaustive()
+    }
 }
 
 fn without_managed_fields<'de, D: serde::Deserializer<'de>>(
@@ -33,21 +60,21 @@ fn without_managed_fields<'de, D: serde::Deserializer<'de>>(
     Ok(metadata)
 }
 
-impl Resource for RequestView {
+impl<K: Resource<DynamicType = ()>> Resource for Raw<K> {
     type DynamicType = ();
-    type Scope = kube::core::NamespaceResourceScope;
+    type Scope = K::Scope;
 
     fn kind(dt: &()) -> Cow<'_, str> {
-        CredentialRequest::kind(dt)
+        K::kind(dt)
     }
     fn group(dt: &()) -> Cow<'_, str> {
-        CredentialRequest::group(dt)
+        K::group(dt)
     }
     fn version(dt: &()) -> Cow<'_, str> {
-        CredentialRequest::version(dt)
+        K::version(dt)
     }
     fn plural(dt: &()) -> Cow<'_, str> {
-        CredentialRequest::plural(dt)
+        K::plural(dt)
     }
     fn meta(&self) -> &ObjectMeta {
         &self.metadata
@@ -199,10 +226,4 @@ pub fn resource_version(metadata: &ObjectMeta) -> u64 {
         .as_deref()
         .and_then(|v| v.parse().ok())
         .unwrap_or(0)
-}
-
-/// An annotation's value.
-#[must_use]
-pub fn annotation<'m>(metadata: &'m ObjectMeta, key: &str) -> Option<&'m str> {
-    metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }

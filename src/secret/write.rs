@@ -13,7 +13,7 @@ use super::{
 use crate::api::{CredentialRequest, MANAGED_LABEL, OnRequestDeletion, Reason};
 use crate::index::{Index, ObjectKey, SecretEntry};
 use crate::kube_io::{ApiError, Expected, KubeIo};
-use crate::policy::{Grant, Standing, Withdrawn};
+use crate::policy::{Standing, Withdrawn};
 use crate::render::Rendered;
 
 /// Writes Secrets. Every method that sends a write demands that the grant stands.
@@ -169,15 +169,12 @@ impl SecretWriter {
     ///
     /// # Errors
     /// When the API server does not do it.
-    pub async fn undo(&self, grant: &Grant, written: &Written) -> Result<(), ApiError> {
-        let secret = grant.secret();
+    pub async fn undo(&self, key: &ObjectKey, written: &Written) -> Result<(), ApiError> {
         let expected = Expected {
             uid: written.receipt.secret_uid.clone(),
             resource_version: written.receipt.resource_version.to_string(),
         };
-        self.io
-            .delete_secret(&ObjectKey::new(secret.namespace, secret.name), &expected)
-            .await
+        self.io.delete_secret(key, &expected).await
     }
 
     async fn create(

@@ -26,6 +26,7 @@ pub struct Metrics {
     poll_timestamp: Family<ServerLabel, Gauge<f64, AtomicU64>>,
     queue: Family<LaneLabel, Gauge>,
     requests: Gauge,
+    oldest_wait: Gauge<f64, AtomicU64>,
     panics: Counter,
     events_dropped: Counter,
     audit_records: Counter,
@@ -100,6 +101,7 @@ impl Metrics {
             poll_timestamp: Family::default(),
             queue: Family::default(),
             requests: Gauge::default(),
+            oldest_wait: Gauge::default(),
             panics: Counter::default(),
             events_dropped: Counter::default(),
             audit_records: Counter::default(),
@@ -162,6 +164,12 @@ impl Metrics {
             "queue",
             "Requests by where they are in the queue",
             self.queue.clone(),
+        );
+        registry.register_with_unit(
+            "queue_oldest_wait",
+            "How long the request that waits longest has been queued",
+            Unit::Seconds,
+            self.oldest_wait.clone(),
         );
         registry.register("requests", "Requests that are known", self.requests.clone());
         registry.register(
@@ -268,6 +276,11 @@ impl Metrics {
         self.queue
             .get_or_create(&LaneLabel { state })
             .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How long the request that waits longest has been queued.
+    pub fn oldest_waits(&self, wait: Duration) {
+        self.oldest_wait.set(wait.as_secs_f64());
     }
 
     /// How many requests are known.

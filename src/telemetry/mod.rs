@@ -3,5 +3,5 @@
 mod logs;
 mod metrics;
 
-pub use logs::{LogFormat, init_logs};
+pub use logs::{LogError, LogFormat, init_logs};
 pub use metrics::Metrics;

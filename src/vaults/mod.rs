@@ -4,5 +4,5 @@
 mod actor;
 mod snapshot;
 
-pub use actor::{ActorConfig, Health, News, Server, View};
+pub use actor::{ActorConfig, Health, News, Server, Trouble, View};
 pub use snapshot::{Found, ListedItem, Listing, Snapshot, Unresolved, VaultEntry};

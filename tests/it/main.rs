@@ -1,1 +1,7 @@
-fn main() {}
+//! Portcullis on real parts: a Kubernetes API server and a server that speaks 1Password Connect's API.
+
+mod bed;
+mod crds;
+mod deploy;
+mod path;
+mod schema;

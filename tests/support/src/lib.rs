@@ -1,1 +1,30 @@
-//! x
+//! What Portcullis's tests stand on: a real control plane, a bed of objects for each test, and waits on conditions.
+//!
+//! - [`Cluster`]: kube-apiserver, etcd and controller manager, one for the test binary or one of a test's own,
+//!   and clients for whoever acts in it.
+//! - [`Bed`]: a tenant's namespace, the operator's namespace and rights, a development Connect server, a
+//!   ConnectServer and a policy, all of one test alone, and the verbs to use them.
+//! - [`wait`]: looks until something holds, or says what was seen last.
+//! - [`manifests`]: the YAML of the repository, as objects.
+
+pub mod bed;
+mod cluster;
+mod kubectl;
+pub mod manifests;
+mod operator;
+pub mod wait;
+
+pub use bed::{Bed, condition};
+pub use cluster::{Access, Cluster};
+pub use connect_dev;
+pub use k8s_openapi;
+pub use kube;
+pub use kubectl::Kubectl;
+pub use operator::{AuditLines, TestOperator};
+pub use serde_json;
+
+/// Makes `ring` the TLS provider of the process. Each start of a cluster does it.
+pub fn install_tls() {
+    // The only error is that a provider is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

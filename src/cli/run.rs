@@ -1,0 +1,114 @@
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use kube::{Client, Config};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::audit::AuditSink;
+use crate::controller::{Operator, OperatorConfig};
+use crate::server;
+use crate::settings::Settings;
+use crate::telemetry::{LogFormat, Metrics, init_logs};
+
+/// Serve requests for credentials until stopped.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Serve the ConnectServers and CredentialPolicies of this class.
+    #[arg(long, env = "PORTCULLIS_CONTROLLER_CLASS", default_value = "")]
+    controller_class: String,
+    /// Serve the requests of these namespaces alone, separated by commas; of all when absent.
+    #[arg(long, env = "PORTCULLIS_NAMESPACES", value_delimiter = ',')]
+    namespaces: Vec<String>,
+    /// The operator's own namespace, which holds its keys and the Connect tokens.
+    #[arg(
+        long,
+        env = "PORTCULLIS_OPERATOR_NAMESPACE",
+        default_value = "portcullis"
+    )]
+    operator_namespace: String,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, env = "PORTCULLIS_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// The form of the log on stderr. Audit lines go to stdout as JSON.
+    #[arg(long, env = "PORTCULLIS_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// What is logged, such as info,portcullis=debug.
+    #[arg(long, env = "PORTCULLIS_LOG", default_value = "info")]
+    log: String,
+}
+
+/// Why the operator does not run.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Log(#[from] crate::telemetry::LogError),
+    #[error("no Kubernetes to talk to: neither a kubeconfig nor a ServiceAccount was found")]
+    Config(#[from] kube::config::InferConfigError),
+    #[error("no client for Kubernetes can be made of this configuration")]
+    Client(#[from] kube::Error),
+    #[error("{0} cannot be listened on: {1}")]
+    Listen(SocketAddr, io::Error),
+    #[error(transparent)]
+    Keys(#[from] crate::secret::KeyError),
+    #[error("the process cannot be set up: {0}")]
+    Process(#[from] io::Error),
+}
+
+impl Run {
+    pub(super) fn run(self) -> ExitCode {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build();
+        let result = runtime
+            .map_err(RunError::from)
+            .and_then(|runtime| runtime.block_on(self.serve()));
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    async fn serve(self) -> Result<(), RunError> {
+        init_logs(self.log_format, &self.log)?;
+        let (mut terminate, mut interrupt) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
+        let metrics = Arc::new(Metrics::new());
+        let client = Client::try_from(Config::infer().await?)?;
+        let listener = TcpListener::bind(self.listen)
+            .await
+            .map_err(|e| RunError::Listen(self.listen, e))?;
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "portcullis starts");
+        let operator = Operator::start(OperatorConfig {
+            client,
+            controller_class: self.controller_class,
+            namespaces: self
+                .namespaces
+                .into_iter()
+                .filter(|n| !n.is_empty())
+                .collect(),
+            operator_namespace: self.operator_namespace,
+            settings: Settings::default(),
+            audit: AuditSink::new(Box::new(io::stdout()), metrics.clone()),
+            metrics: metrics.clone(),
+        })
+        .await?;
+        let serving = tokio::spawn(server::serve(listener, operator.readiness(), metrics));
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("portcullis stops");
+        operator.shutdown().await;
+        serving.abort();
+        Ok(())
+    }
+}

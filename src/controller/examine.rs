@@ -1,0 +1,311 @@
+//! From a request to a verdict, on what is known in memory: resolve, then decide. No I/O, so that it can
+//! be done again just before a write.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::policies::{Policies, whole_seconds};
+use super::servers::{Servers, Slot, SlotState};
+use crate::api::{ConnectServerSpec, CredentialRequestSpec, ENVIRONMENT_LABEL, Reason};
+use crate::index::{Index, ObjectKey, RequestEntry, VaultKey};
+use crate::policy::{
+    Access, Facts, NamespaceFacts, Refusal, RequestFacts, ResolvedReference, Verdict, decide,
+};
+use crate::reference::Reference;
+use crate::settings::Settings;
+use crate::status::Problem;
+use crate::vaults::{Found, Health, Server, Trouble, Unresolved, View};
+
+/// What can be known of everything that a decision rests on.
+pub(super) struct Knowledge {
+    pub(super) index: Index,
+    pub(super) servers: Servers,
+    pub(super) policies: Policies,
+    pub(super) settings: Settings,
+    /// Whether this instance was given namespaces by name, or its class is empty: it then speaks for
+    /// requests whose server nobody has.
+    pub(super) answers_for_missing_servers: bool,
+}
+
+/// What an examination came to.
+pub(super) enum Examined {
+    /// Another instance's request.
+    Elsewhere,
+    /// Something was asked for that [`crate::vaults::News`] will tell of.
+    Wait,
+    /// There is nothing to decide on.
+    Undecided(Problem),
+    /// Decided, with the server to fetch from.
+    Decided(Verdict, Arc<Server>),
+}
+
+impl Knowledge {
+    /// Examines a request as it is known now.
+    pub(super) fn examine(
+        &self,
+        key: &ObjectKey,
+        entry: &RequestEntry,
+        spec: &CredentialRequestSpec,
+    ) -> Examined {
+        let server_name = spec.server_name();
+        let (server_spec, server) = match self.servers.get(server_name) {
+            Some(Slot::Elsewhere) => return Examined::Elsewhere,
+            None if !self.answers_for_missing_servers => return Examined::Elsewhere,
+            None => {
+                return Examined::Undecided(Problem::heals(
+                    Reason::ServerNotFound,
+                    format!(
+                        "there is no ConnectServer {server_name}; kubectl get connectservers lists them, and \
+                         spec.serverRef.name chooses one"
+                    ),
+                ));
+            }
+            Some(Slot::Ours {
+                state: SlotState::New,
+                ..
+            }) => return Examined::Wait,
+            Some(Slot::Ours {
+                state: SlotState::Broken(broken),
+                ..
+            }) => {
+                let message = format!("ConnectServer {server_name}: {}", broken.message);
+                return Examined::Undecided(Problem::heals(broken.reason, message));
+            }
+            Some(Slot::Ours {
+                spec,
+                state: SlotState::Running(server),
+            }) => (spec, server),
+        };
+        let view = server.view();
+        if view.health == Health::Starting {
+            return Examined::Wait;
+        }
+        let request = RequestFacts::new(
+            &key.namespace,
+            &key.name,
+            &entry.uid,
+            entry.generation,
+            spec,
+        );
+        let namespace = NamespaceFacts {
+            name: key.namespace.to_string(),
+            labels: self
+                .index
+                .namespace_labels(&key.namespace)
+                .unwrap_or_default(),
+        };
+        let resolving = Resolving {
+            knowledge: self,
+            key,
+            server_spec: &server_spec,
+            server: &server,
+            view: &view,
+            access: Access::of(&server_spec.access, &namespace),
+            namespace: &namespace,
+        };
+        match resolving.references(spec) {
+            Ok(references) => {
+                let facts = Facts {
+                    request,
+                    namespace: namespace.clone(),
+                    references,
+                };
+                let verdict = decide(facts, &resolving.access, &self.policies.set());
+                Examined::Decided(verdict, server)
+            }
+            Err(Failed::Outside(keys)) => {
+                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                Examined::Decided(
+                    Verdict::Refused(Refusal::outside_access(&request, &keys)),
+                    server,
+                )
+            }
+            Err(Failed::Wait) => Examined::Wait,
+            Err(Failed::Problem(problem)) => Examined::Undecided(problem),
+        }
+    }
+
+    /// A failure of Connect that may pass, by how long it has lasted: nobody can be asked, or a refusal
+    /// that is believed only after a while.
+    pub(super) fn problem_of(&self, trouble: &Trouble) -> Problem {
+        let lasted = SystemTime::now()
+            .duration_since(trouble.since)
+            .unwrap_or_default();
+        let (reason, message) = (trouble.error.reason(), trouble.error.to_string());
+        let since = whole_seconds(trouble.since);
+        match trouble.error.class() {
+            crate::connect::Class::Refused if lasted < self.settings.refusal_confirm => {
+                Problem::tolerable(reason, message, since)
+            }
+            crate::connect::Class::Refused => Problem::stalled(reason, message),
+            _ if lasted < self.settings.max_staleness => Problem::tolerable(reason, message, since),
+            _ => Problem::heals(reason, message),
+        }
+    }
+
+    /// What ails the server or one of the vaults that were looked into, if anything does.
+    pub(super) fn trouble(&self, view: &View, facts: &Facts) -> Option<Trouble> {
+        if let Health::Failing(trouble) = &view.health {
+            return Some(trouble.clone());
+        }
+        facts
+            .items()
+            .find_map(|item| view.vault_troubles.get(&item.vault_id))
+            .cloned()
+    }
+}
+
+struct Resolving<'a> {
+    knowledge: &'a Knowledge,
+    key: &'a ObjectKey,
+    server_spec: &'a ConnectServerSpec,
+    server: &'a Server,
+    view: &'a View,
+    access: Access<'a>,
+    namespace: &'a NamespaceFacts,
+}
+
+enum Failed {
+    /// These keys refer to what no access row allows.
+    Outside(Vec<String>),
+    Wait,
+    Problem(Problem),
+}
+
+impl Resolving<'_> {
+    /// Resolves every reference. What is outside access counts before anything else, so that nobody
+    /// learns from another error whether it exists.
+    fn references(&self, spec: &CredentialRequestSpec) -> Result<Vec<ResolvedReference>, Failed> {
+        let (mut resolved, mut outside, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut vaults = BTreeSet::new();
+        for entry in &spec.data {
+            let reference = match (&entry.reference, &entry.from) {
+                (Some(text), None) => text.parse().map_err(|error| {
+                    let message = format!("spec.data[{}].ref: {error}", entry.key);
+                    Failed::Problem(Problem::stalled(Reason::InvalidSpec, message))
+                })?,
+                (None, Some(parts)) => Reference::from(parts),
+                _ => {
+                    let message =
+                        format!("spec.data[{}]: set exactly one of ref and from", entry.key);
+                    return Err(Failed::Problem(Problem::stalled(
+                        Reason::InvalidSpec,
+                        message,
+                    )));
+                }
+            };
+            if let Ok(vault) = self
+                .view
+                .snapshot
+                .resolve_vault(&reference.vault, &self.access)
+            {
+                vaults.insert((self.server.name().clone(), vault.id.clone()));
+            }
+            match self.view.snapshot.resolve(&reference, &self.access) {
+                Ok(found) => resolved.push(self.reference(&entry.key, reference, found)),
+                Err(Unresolved::NotAllowed) => outside.push(entry.key.clone()),
+                Err(unresolved) => failed.push((entry.key.as_str(), reference, unresolved)),
+            }
+        }
+        self.note_vaults(vaults);
+        if !outside.is_empty() {
+            return Err(Failed::Outside(outside));
+        }
+        // All are looked at, so that all lists that are needed are asked for at once.
+        let mut problem = None;
+        let mut waits = false;
+        for (key, reference, unresolved) in failed {
+            match self.problem(key, &reference, unresolved) {
+                Some(found) => problem = problem.or(Some(found)),
+                None => waits = true,
+            }
+        }
+        match problem {
+            _ if waits => Err(Failed::Wait),
+            Some(problem) => Err(Failed::Problem(problem)),
+            None => Ok(resolved),
+        }
+    }
+
+    fn note_vaults(&self, vaults: BTreeSet<VaultKey>) {
+        self.knowledge.index.set_vaults(self.key, vaults);
+    }
+
+    fn reference(&self, key: &str, reference: Reference, found: Found) -> ResolvedReference {
+        let of_vault = self.server_spec.vault_environment(&found.item.vault_name);
+        let of_namespace = self
+            .namespace
+            .labels
+            .get(ENVIRONMENT_LABEL)
+            .map(String::as_str);
+        ResolvedReference {
+            key: key.to_owned(),
+            environment: of_vault.or(of_namespace).map(str::to_owned),
+            item: found.item,
+            version: found.version,
+            section: reference.section,
+            field: reference.field,
+        }
+    }
+
+    /// Why a reference means nothing, or `None` when it is worth waiting for another look.
+    fn problem(&self, key: &str, reference: &Reference, unresolved: Unresolved) -> Option<Problem> {
+        let stale = |vault_id: Option<&Arc<str>>| {
+            let of_vault = vault_id.and_then(|id| self.view.vault_troubles.get(id));
+            match (&self.view.health, of_vault) {
+                (Health::Failing(trouble), _) | (_, Some(trouble)) => {
+                    Some(self.knowledge.problem_of(trouble))
+                }
+                _ => None,
+            }
+        };
+        let (vault, item) = (&reference.vault, &reference.item);
+        match unresolved {
+            Unresolved::NotListed { vault_id } => stale(Some(&vault_id)).or_else(|| {
+                self.server.list(&vault_id);
+                None
+            }),
+            Unresolved::VaultNotFound => stale(None).or_else(|| {
+                if self.server.look_for_vaults() {
+                    return None;
+                }
+                Some(Problem::stalled(
+                    Reason::VaultNotFound,
+                    format!(
+                        "spec.data[{key}]: ConnectServer {} has no vault {vault}; check the name, or grant the \
+                         Connect token access to the vault",
+                        self.server.name()
+                    ),
+                ))
+            }),
+            Unresolved::ItemNotFound { vault_id, vault_name } => stale(Some(&vault_id)).or_else(|| {
+                if self.server.look_again(&vault_id) {
+                    return None;
+                }
+                Some(Problem::stalled(
+                    Reason::ItemNotFound,
+                    format!("spec.data[{key}]: vault {vault_name} has no item {item}; archived items do not count"),
+                ))
+            }),
+            Unresolved::AmbiguousVault(ids) => Some(Problem::stalled(
+                Reason::AmbiguousVault,
+                format!("spec.data[{key}]: {} vaults are called {vault}; use one of the ids {}", ids.len(), listed(&ids)),
+            )),
+            Unresolved::AmbiguousItem { vault_name, ids, .. } => Some(Problem::stalled(
+                Reason::AmbiguousItem,
+                format!(
+                    "spec.data[{key}]: {} items of vault {vault_name} are called {item}; use one of the ids {}",
+                    ids.len(),
+                    listed(&ids)
+                ),
+            )),
+            Unresolved::NotAllowed => None,
+        }
+    }
+}
+
+fn listed(ids: &[Arc<str>]) -> String {
+    let shown: Vec<&str> = ids.iter().take(5).map(AsRef::as_ref).collect();
+    shown.join(", ")
+}

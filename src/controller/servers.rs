@@ -1,0 +1,607 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::Event;
+use kube::{Api, Client as KubeClient};
+use secrecy::SecretString;
+use serde::Deserialize as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::api::{
+    ALLOWED_HOSTS_ANNOTATION, ConditionType, Conditions, ConnectServer, ConnectServerSpec,
+    ConnectServerStatus, PURPOSE_CONNECT_TOKEN, PURPOSE_LABEL, Reason, normalized_origin,
+};
+use crate::connect::{BuildError, Client, ClientConfig};
+use crate::index::{Index, ObjectKey, Raw};
+use crate::kube_io::{ApiError, KubeIo};
+use crate::settings::Settings;
+use crate::telemetry::Metrics;
+use crate::vaults::{ActorConfig, Health, News, Server};
+
+/// The ConnectServers of the operator's class, and whether they can be used.
+#[derive(Clone, Default)]
+pub(super) struct Servers {
+    slots: Arc<RwLock<HashMap<String, Slot>>>,
+}
+
+/// A ConnectServer.
+#[derive(Clone)]
+pub(super) enum Slot {
+    /// Of another class: its requests are somebody else's.
+    Elsewhere,
+    /// Of our class.
+    Ours {
+        spec: Arc<ConnectServerSpec>,
+        state: SlotState,
+    },
+}
+
+/// Whether a server of ours can be used.
+#[derive(Clone)]
+pub(super) enum SlotState {
+    /// Not looked at yet.
+    New,
+    /// Its token or authority is missing or refused: why, and the command that mends it.
+    Broken(Broken),
+    /// It is being polled.
+    Running(Arc<Server>),
+}
+
+/// Why a server cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Broken {
+    pub(super) reason: Reason,
+    pub(super) message: String,
+}
+
+impl Servers {
+    pub(super) fn get(&self, name: &str) -> Option<Slot> {
+        self.slots
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    fn set(&self, name: &str, slot: Slot) {
+        self.slots
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), slot);
+    }
+
+    fn remove(&self, name: &str) {
+        self.slots
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
+    }
+}
+
+/// What the task that keeps [`Servers`] is told.
+pub(super) enum Message {
+    /// A ConnectServer changed.
+    Server(Event<Raw<ConnectServer>>),
+    /// A Secret of the operator's namespace changed: its metadata, or that it is gone.
+    Secret(String, Option<Box<ObjectMeta>>),
+    /// A ConfigMap of the operator's namespace changed.
+    ConfigMap(String),
+    /// What the status of a server says may have changed.
+    Status(String),
+    /// A server is to be looked at again.
+    Retry(String),
+}
+
+/// Keeps [`Servers`]: builds clients, starts and ends actors, writes status.
+pub(super) struct ServerTask {
+    pub(super) servers: Servers,
+    pub(super) class: String,
+    pub(super) namespace: String,
+    pub(super) client: KubeClient,
+    pub(super) io: KubeIo,
+    pub(super) index: Index,
+    pub(super) settings: Settings,
+    pub(super) metrics: Arc<Metrics>,
+    /// Sends messages to the task itself.
+    pub(super) mailbox: tokio::sync::mpsc::UnboundedSender<Message>,
+    /// Told which servers' requests are to be looked at, and what changed.
+    pub(super) on_news: Arc<dyn Fn(&str, News) + Send + Sync>,
+    pub(super) known: HashMap<String, KnownServer>,
+    pub(super) secrets: BTreeMap<String, ObjectMeta>,
+    pub(super) epoch: u64,
+}
+
+pub(super) struct KnownServer {
+    spec: Arc<ConnectServerSpec>,
+    generation: i64,
+    epoch: u64,
+    status: ConnectServerStatus,
+    fingerprint: Option<[u8; 32]>,
+}
+
+impl ServerTask {
+    pub(super) async fn handle(&mut self, message: Message) {
+        match message {
+            Message::Server(event) => self.fold(event).await,
+            Message::Secret(name, metadata) => {
+                match metadata {
+                    Some(metadata) => self.secrets.insert(name.clone(), *metadata),
+                    None => self.secrets.remove(&name),
+                };
+                self.refresh_where(|spec| {
+                    let ca = spec.ca.as_ref().and_then(|ca| ca.secret_ref.as_ref());
+                    spec.token_secret_ref.name == name || ca.is_some_and(|r| r.name == name)
+                })
+                .await;
+            }
+            Message::ConfigMap(name) => {
+                self.refresh_where(|spec| {
+                    let ca = spec.ca.as_ref().and_then(|ca| ca.config_map_ref.as_ref());
+                    ca.is_some_and(|r| r.name == name)
+                })
+                .await;
+            }
+            Message::Status(name) => self.write_status(&name).await,
+            Message::Retry(name) => self.refresh(&name).await,
+        }
+    }
+
+    async fn fold(&mut self, event: Event<Raw<ConnectServer>>) {
+        match event {
+            Event::Init => self.epoch += 1,
+            Event::InitApply(server) | Event::Apply(server) => self.put(&server).await,
+            Event::InitDone => {
+                let gone: Vec<String> = self
+                    .known
+                    .iter()
+                    .filter(|(_, known)| known.epoch < self.epoch)
+                    .map(|(name, _)| name.clone())
+                    .collect();
+                for name in gone {
+                    self.forget(&name);
+                }
+            }
+            Event::Delete(server) => {
+                if let Some(name) = server.metadata.name {
+                    self.forget(&name);
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self, name: &str) {
+        self.servers.remove(name);
+        self.known.remove(name);
+        self.metrics.forget_server(name);
+        (self.on_news)(name, News::Health);
+    }
+
+    async fn put(&mut self, server: &Raw<ConnectServer>) {
+        let Some(name) = server.metadata.name.clone() else {
+            return;
+        };
+        let class = server
+            .spec
+            .get("controllerClass")
+            .and_then(|c| c.as_str())
+            .unwrap_or_default();
+        if class != self.class {
+            self.servers.set(&name, Slot::Elsewhere);
+            return;
+        }
+        let spec = match ConnectServerSpec::deserialize(&server.spec) {
+            Ok(spec) => Arc::new(spec),
+            Err(_) => {
+                tracing::warn!(
+                    server = name,
+                    "a ConnectServer cannot be read by this version, and counts as missing"
+                );
+                self.forget(&name);
+                return;
+            }
+        };
+        let epoch = self.epoch;
+        if let Some(known) = self.known.get_mut(&name)
+            && known.spec == spec
+        {
+            known.epoch = epoch;
+            known.generation = server.metadata.generation.unwrap_or(0);
+            return;
+        }
+        let (fingerprint, state) = match (self.known.get(&name), self.servers.get(&name)) {
+            (Some(known), Some(Slot::Ours { state, .. })) => (known.fingerprint, state),
+            _ => (None, SlotState::New),
+        };
+        self.known.insert(
+            name.clone(),
+            KnownServer {
+                spec: spec.clone(),
+                generation: server.metadata.generation.unwrap_or(0),
+                epoch,
+                status: ConnectServerStatus::deserialize(&server.status).unwrap_or_default(),
+                fingerprint,
+            },
+        );
+        self.servers.set(&name, Slot::Ours { spec, state });
+        self.refresh(&name).await;
+        // Access rows and facts about vaults count at once, whatever the connection does.
+        (self.on_news)(&name, News::Vaults);
+    }
+
+    async fn refresh_where(&mut self, concerns: impl Fn(&ConnectServerSpec) -> bool) {
+        let names: Vec<String> = self
+            .known
+            .iter()
+            .filter(|(_, k)| concerns(&k.spec))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in names {
+            self.refresh(&name).await;
+        }
+    }
+
+    /// Reads token and authority, and replaces the actor if anything about the connection changed.
+    async fn refresh(&mut self, name: &str) {
+        let Some(spec) = self.known.get(name).map(|k| k.spec.clone()) else {
+            return;
+        };
+        let state = match self.connection(&spec).await {
+            Ok(config) => {
+                let fingerprint = fingerprint(&spec, &config);
+                let is_same = self
+                    .known
+                    .get(name)
+                    .is_some_and(|k| k.fingerprint == Some(fingerprint));
+                match self.servers.get(name) {
+                    Some(Slot::Ours {
+                        state: SlotState::Running(server),
+                        ..
+                    }) if is_same => SlotState::Running(server),
+                    _ => self.start(name, &spec, config, fingerprint),
+                }
+            }
+            Err(Failure::Broken(broken)) => {
+                if let Some(known) = self.known.get_mut(name) {
+                    known.fingerprint = None;
+                }
+                SlotState::Broken(broken)
+            }
+            Err(Failure::Api(error)) => {
+                tracing::warn!(server = name, %error, "the token or authority could not be read; trying again");
+                let (mailbox, name, pause) = (
+                    self.mailbox.clone(),
+                    name.to_owned(),
+                    self.settings.retry_first,
+                );
+                tokio::spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    // Nobody listens any more when the operator stops.
+                    let _ = mailbox.send(Message::Retry(name));
+                });
+                return;
+            }
+        };
+        self.servers.set(name, Slot::Ours { spec, state });
+        (self.on_news)(name, News::Health);
+        self.write_status(name).await;
+    }
+
+    fn start(
+        &mut self,
+        name: &str,
+        spec: &ConnectServerSpec,
+        config: ClientConfig,
+        fingerprint: [u8; 32],
+    ) -> SlotState {
+        let concurrency = config.concurrency;
+        let client = match Client::new(config) {
+            Ok(client) => client,
+            Err(error) => return SlotState::Broken(unbuilt(error, spec)),
+        };
+        if let Some(known) = self.known.get_mut(name) {
+            known.fingerprint = Some(fingerprint);
+        }
+        let server_name: Arc<str> = name.into();
+        let (index, vault_server) = (self.index.clone(), server_name.clone());
+        let (mailbox, on_news, news_server) =
+            (self.mailbox.clone(), self.on_news.clone(), name.to_owned());
+        SlotState::Running(Arc::new(Server::start(ActorConfig {
+            name: server_name,
+            client,
+            concurrency,
+            poll_interval: spec.poll_interval().unwrap_or(self.settings.poll_interval),
+            retry_first: self.settings.retry_first,
+            look_interval: self.settings.look_interval,
+            in_use: Box::new(move |vault| {
+                index.is_vault_in_use(&(vault_server.clone(), vault.clone()))
+            }),
+            on_news: Box::new(move |news| {
+                let concerns_status = !matches!(news, News::Vault(_));
+                on_news(&news_server, news);
+                if concerns_status {
+                    let _ = mailbox.send(Message::Status(news_server.clone()));
+                }
+            }),
+            metrics: self.metrics.clone(),
+        })))
+    }
+
+    async fn connection(&self, spec: &ConnectServerSpec) -> Result<ClientConfig, Failure> {
+        let token = self.token(spec).await?;
+        let ca_pem = self.authority(spec).await?;
+        let limit = spec
+            .limits
+            .as_ref()
+            .and_then(|l| l.concurrency)
+            .and_then(|c| usize::try_from(c).ok());
+        Ok(ClientConfig {
+            host: spec.origin(),
+            token,
+            ca_pem,
+            connect_timeout: self.settings.connect_timeout,
+            call_timeout: self.settings.call_timeout,
+            item_body_limit: self.settings.item_body_limit,
+            list_body_limit: self.settings.list_body_limit,
+            concurrency: limit.unwrap_or(self.settings.server_concurrency),
+        })
+    }
+
+    /// Reads the token, after its Secret's metadata said that it is one and may be sent to the host.
+    async fn token(&self, spec: &ConnectServerSpec) -> Result<SecretString, Failure> {
+        let (reference, namespace) = (&spec.token_secret_ref, &self.namespace);
+        let (name, key, origin) = (&reference.name, reference.key(), spec.origin());
+        let missing = |what: &str| {
+            Failure::broken(
+                Reason::TokenNotFound,
+                format!(
+                    "{what}; make it: kubectl --namespace {namespace} create secret generic {name} \
+                     --from-literal={key}=<token>, then kubectl --namespace {namespace} label secret {name} \
+                     {PURPOSE_LABEL}={PURPOSE_CONNECT_TOKEN} and kubectl --namespace {namespace} annotate secret \
+                     {name} {ALLOWED_HOSTS_ANNOTATION}={origin}"
+                ),
+            )
+        };
+        let Some(metadata) = self.secrets.get(name) else {
+            return Err(missing(&format!(
+                "there is no Secret {name} in namespace {namespace}"
+            )));
+        };
+        let labelled = metadata
+            .labels
+            .as_ref()
+            .and_then(|l| l.get(PURPOSE_LABEL))
+            .map(String::as_str);
+        if labelled != Some(PURPOSE_CONNECT_TOKEN) {
+            return Err(Failure::broken(
+                Reason::TokenNotForHost,
+                format!(
+                    "Secret {name} is not marked as a Connect token, and is not read; if it is one: \
+                     kubectl --namespace {namespace} label secret {name} {PURPOSE_LABEL}={PURPOSE_CONNECT_TOKEN}"
+                ),
+            ));
+        }
+        let allowed = metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(ALLOWED_HOSTS_ANNOTATION));
+        let hosts = allowed.map(String::as_str).unwrap_or_default();
+        if !hosts
+            .split(',')
+            .any(|host| normalized_origin(host) == origin)
+        {
+            let all = if hosts.is_empty() {
+                origin.clone()
+            } else {
+                format!("{hosts},{origin}")
+            };
+            return Err(Failure::broken(
+                Reason::TokenNotForHost,
+                format!(
+                    "Secret {name} does not allow its token to be sent to {origin}; to allow it: kubectl \
+                     --namespace {namespace} annotate --overwrite secret {name} {ALLOWED_HOSTS_ANNOTATION}={all}"
+                ),
+            ));
+        }
+        let secret = self.io.secret(&ObjectKey::new(namespace, name)).await?;
+        let bytes = secret
+            .and_then(|s| s.data)
+            .and_then(|mut data| data.remove(key));
+        let text = bytes
+            .and_then(|b| String::from_utf8(b.0).ok())
+            .map(|t| t.trim().to_owned());
+        match text {
+            Some(token) if !token.is_empty() => Ok(SecretString::from(token)),
+            Some(_) | None => Err(missing(&format!(
+                "Secret {name} of namespace {namespace} has no key {key} with a token"
+            ))),
+        }
+    }
+
+    async fn authority(&self, spec: &ConnectServerSpec) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(ca) = &spec.ca else { return Ok(None) };
+        let missing = |kind: &str, name: &str, key: &str| {
+            Failure::broken(
+                Reason::CaInvalid,
+                format!(
+                    "spec.ca: there is no key {key} in {kind} {name} of namespace {}",
+                    self.namespace
+                ),
+            )
+        };
+        if let Some(reference) = &ca.secret_ref {
+            let secret = self
+                .io
+                .secret(&ObjectKey::new(&self.namespace, &reference.name))
+                .await?;
+            let pem = secret
+                .and_then(|s| s.data)
+                .and_then(|mut data| data.remove(reference.key()));
+            return pem
+                .map(|p| Some(p.0))
+                .ok_or_else(|| missing("Secret", &reference.name, reference.key()));
+        }
+        if let Some(reference) = &ca.config_map_ref {
+            let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+            let read =
+                tokio::time::timeout(self.settings.write_timeout, api.get_opt(&reference.name))
+                    .await;
+            let map = read
+                .map_err(|_| ApiError::TimedOut)?
+                .map_err(|_| ApiError::Unreachable)?;
+            let pem = map
+                .and_then(|m| m.data)
+                .and_then(|mut data| data.remove(reference.key()));
+            return pem
+                .map(|p| Some(p.into_bytes()))
+                .ok_or_else(|| missing("ConfigMap", &reference.name, reference.key()));
+        }
+        Ok(ca.inline.clone().map(String::into_bytes))
+    }
+
+    async fn write_status(&mut self, name: &str) {
+        let Some(Slot::Ours { state, .. }) = self.servers.get(name) else {
+            return;
+        };
+        let Some(known) = self.known.get_mut(name) else {
+            return;
+        };
+        let Some(next) = status(&known.status, &state, known.generation) else {
+            return;
+        };
+        if next == known.status {
+            return;
+        }
+        match self
+            .io
+            .merge_status::<ConnectServer, _>("ConnectServer", name, &next)
+            .await
+        {
+            Ok(()) => known.status = next,
+            Err(error) => {
+                tracing::warn!(server = name, %error, "the status of a server was not written")
+            }
+        }
+    }
+}
+
+enum Failure {
+    Broken(Broken),
+    Api(ApiError),
+}
+
+impl Failure {
+    fn broken(reason: Reason, message: String) -> Self {
+        Self::Broken(Broken { reason, message })
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+fn unbuilt(error: BuildError, spec: &ConnectServerSpec) -> Broken {
+    let reason = match error {
+        BuildError::Token => Reason::TokenNotFound,
+        BuildError::Ca | BuildError::Tls => Reason::CaInvalid,
+        BuildError::Host => Reason::ConnectUnavailable,
+    };
+    Broken {
+        reason,
+        message: format!("no client for {}: {error}", spec.origin()),
+    }
+}
+
+/// What makes a connection another one. Not kept in clear: it covers the token.
+fn fingerprint(spec: &ConnectServerSpec, config: &ClientConfig) -> [u8; 32] {
+    use secrecy::ExposeSecret as _;
+    let mut hash = Sha256::new();
+    let interval = spec
+        .poll_interval()
+        .map(|i| i.as_millis())
+        .unwrap_or_default();
+    for part in [
+        config.host.as_bytes(),
+        config.token.expose_secret().as_bytes(),
+        config.ca_pem.as_deref().unwrap_or_default(),
+        &config.concurrency.to_be_bytes(),
+        &interval.to_be_bytes(),
+    ] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// The status of a server; none while nobody knows.
+fn status(
+    previous: &ConnectServerStatus,
+    state: &SlotState,
+    generation: i64,
+) -> Option<ConnectServerStatus> {
+    use ConditionType::{Reachable, Ready, TokenValid};
+    let set = Conditions::replacing(&previous.conditions, Some(generation), super::now());
+    let mut vault_count = previous.vault_count;
+    let conditions = match state {
+        SlotState::New => return None,
+        SlotState::Broken(Broken { reason, message }) => {
+            let token =
+                matches!(reason, Reason::TokenNotFound | Reason::TokenNotForHost).then_some(false);
+            set.set(Ready, Some(false), *reason, message)
+                .set(Reachable, None, *reason, message)
+                .set(TokenValid, token, *reason, message)
+        }
+        SlotState::Running(server) => {
+            let view = server.view();
+            match &view.health {
+                Health::Starting => return None,
+                Health::Good => {
+                    vault_count = i32::try_from(view.snapshot.vaults().count()).ok();
+                    let message =
+                        format!("{} answers and accepts the token", server.client().host());
+                    set.set(Ready, Some(true), Reason::Connected, &message)
+                        .set(Reachable, Some(true), Reason::Connected, &message)
+                        .set(TokenValid, Some(true), Reason::Connected, &message)
+                }
+                Health::Failing(trouble) => {
+                    let (reason, message) = (trouble.error.reason(), trouble.error.to_string());
+                    let refused = reason == Reason::TokenRejected || reason == Reason::AccessDenied;
+                    set.set(Ready, Some(false), reason, &message)
+                        .set(Reachable, Some(refused), reason, &message)
+                        .set(TokenValid, refused.then_some(false), reason, &message)
+                }
+            }
+        }
+    };
+    Some(ConnectServerStatus {
+        observed_generation: Some(generation),
+        conditions: conditions.finish(),
+        vault_count,
+    })
+}
+
+/// What an event of the Secrets of the operator's namespace says.
+pub(super) fn secret_message(event: Event<PartialObjectMeta<Secret>>) -> Option<Message> {
+    match event {
+        Event::InitApply(secret) | Event::Apply(secret) => {
+            let name = secret.metadata.name.clone()?;
+            Some(Message::Secret(name, Some(Box::new(secret.metadata))))
+        }
+        Event::Delete(secret) => Some(Message::Secret(secret.metadata.name?, None)),
+        Event::Init | Event::InitDone => None,
+    }
+}
+
+/// What an event of the ConfigMaps of the operator's namespace says.
+pub(super) fn config_map_message(event: Event<PartialObjectMeta<ConfigMap>>) -> Option<Message> {
+    match event {
+        Event::InitApply(map) | Event::Apply(map) | Event::Delete(map) => {
+            Some(Message::ConfigMap(map.metadata.name?))
+        }
+        Event::Init | Event::InitDone => None,
+    }
+}

@@ -1,0 +1,414 @@
+//! CredentialRequest.
+
+use portcullis::reference::Reference;
+use portcullis_test_support::Cluster;
+use serde_json::{Value, json};
+
+use super::{ACCEPTED, Case, check, check_changes, kubectl_refuses, remove, try_create};
+
+fn request() -> Value {
+    json!({
+        "apiVersion": "portcullis.dev/v1alpha1",
+        "kind": "CredentialRequest",
+        "metadata": {"name": "orders-db", "namespace": "default"},
+        "spec": {
+            "purpose": "orders service reads its database",
+            "data": [{"key": "password", "ref": "op://services/orders-db/password"}],
+        },
+    })
+}
+
+const FORM: &str = "ref must be op://<vault>/<item>/[<section>/]<field>";
+const KEY_FORM: &str = "key must consist of letters, digits, '-', '_' and '.'";
+
+#[tokio::test]
+async fn fields() {
+    check(
+        &request(),
+        &[
+            Case("the valid request", |_| {}, ACCEPTED),
+            Case(
+                "everything set",
+                |o| {
+                    o["spec"]["serverRef"] = json!({"name": "default"});
+                    o["spec"]["environment"] = json!("production");
+                    o["spec"]["consumer"] = json!({"serviceAccountName": "orders"});
+                    o["spec"]["target"] = json!({"name": "orders.db-1", "type": "Opaque", "creationPolicy": "Create",
+                        "onRequestDeletion": "Retain"});
+                    o["spec"]["refresh"] = json!({"policy": "Follow"});
+                    o["spec"]["suspend"] = json!(true);
+                },
+                ACCEPTED,
+            ),
+            Case("optional fields null", |o| {
+                for field in ["serverRef", "environment", "consumer", "target", "refresh", "suspend"] {
+                    o["spec"][field] = Value::Null;
+                }
+            }, ACCEPTED),
+            Case("no spec", |o| remove(o, "/spec"), &["spec: Required value"]),
+            Case("an unknown field", |o| o["spec"]["datas"] = json!([]), &["unknown field \"spec.datas\""]),
+            Case(
+                "an unknown field in an entry",
+                |o| o["spec"]["data"][0]["refs"] = json!("x"),
+                &["unknown field \"spec.data[0].refs\""],
+            ),
+            Case("no purpose", |o| remove(o, "/spec/purpose"), &["spec.purpose: Required value"]),
+            Case("an empty purpose", |o| o["spec"]["purpose"] = json!(""), &["spec.purpose", "at least 1 chars long"]),
+            Case("the longest purpose", |o| o["spec"]["purpose"] = json!("é".repeat(256)), ACCEPTED),
+            Case(
+                "too long a purpose",
+                |o| o["spec"]["purpose"] = json!("p".repeat(257)),
+                &["spec.purpose: Too long: may not be more than 256"],
+            ),
+            Case("an empty environment", |o| o["spec"]["environment"] = json!(""), &["spec.environment"]),
+            Case("too long an environment", |o| o["spec"]["environment"] = json!("e".repeat(64)), &["spec.environment"]),
+            Case("a server without name", |o| o["spec"]["serverRef"] = json!({}), &["spec.serverRef.name: Required value"]),
+            Case("an empty server", |o| o["spec"]["serverRef"] = json!({"name": ""}), &["spec.serverRef.name"]),
+            Case(
+                "too long a server",
+                |o| o["spec"]["serverRef"] = json!({"name": "s".repeat(254)}),
+                &["spec.serverRef.name: Too long"],
+            ),
+            Case("a consumer without name", |o| o["spec"]["consumer"] = json!({}), &["spec.consumer.serviceAccountName: Required value"]),
+            Case(
+                "an empty consumer",
+                |o| o["spec"]["consumer"] = json!({"serviceAccountName": ""}),
+                &["spec.consumer.serviceAccountName"],
+            ),
+            Case("a refresh policy of later", |o| o["spec"]["refresh"] = json!({"policy": "Sometimes"}), &["spec.refresh.policy: Unsupported value: \"Sometimes\"", "\"Follow\""]),
+            Case("suspend as text", |o| o["spec"]["suspend"] = json!("yes"), &["spec.suspend", "must be of type boolean"]),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn data() {
+    check(
+        &request(),
+        &[
+            Case("no data", |o| remove(o, "/spec/data"), &["spec.data: Required value"]),
+            Case("empty data", |o| o["spec"]["data"] = json!([]), &["spec.data", "at least 1 items"]),
+            Case("the most and longest data", |o| o["spec"]["data"] = entries(256), ACCEPTED),
+            Case("too much data", |o| o["spec"]["data"] = entries(257), &["spec.data: Too many: 257: must have at most 256"]),
+            Case(
+                "a key twice",
+                |o| o["spec"]["data"] = json!([o["spec"]["data"][0], o["spec"]["data"][0]]),
+                &["spec.data[1]: Duplicate value: {\"key\":\"password\"}"],
+            ),
+            Case("an entry without key", |o| remove(o, "/spec/data/0/key"), &["spec.data[0].key: Required value"]),
+            Case("an empty key", |o| o["spec"]["data"][0]["key"] = json!(""), &["spec.data[0].key"]),
+            Case("too long a key", |o| o["spec"]["data"][0]["key"] = json!("k".repeat(254)), &["spec.data[0].key: Too long"]),
+            Case("a key of all that is allowed", |o| o["spec"]["data"][0]["key"] = json!("._-aZ09"), ACCEPTED),
+            Case("a hidden file as key", |o| o["spec"]["data"][0]["key"] = json!(".env"), ACCEPTED),
+            Case("a key with a space", |o| o["spec"]["data"][0]["key"] = json!("data base"), &["spec.data[0].key", KEY_FORM]),
+            Case("a key with a slash", |o| o["spec"]["data"][0]["key"] = json!("a/b"), &["spec.data[0].key", KEY_FORM]),
+            Case("a key with a line end", |o| o["spec"]["data"][0]["key"] = json!("a\n"), &["spec.data[0].key", KEY_FORM]),
+            Case("a key that is a folder", |o| o["spec"]["data"][0]["key"] = json!("."), &["spec.data[0].key", KEY_FORM]),
+            Case("a key of the folder above", |o| o["spec"]["data"][0]["key"] = json!(".."), &["spec.data[0].key", KEY_FORM]),
+            Case("a key that starts with two dots", |o| o["spec"]["data"][0]["key"] = json!("..data"), &["spec.data[0].key", KEY_FORM]),
+            Case("neither ref nor from", |o| remove(o, "/spec/data/0/ref"), &["spec.data[0]", "exactly one of ref (op://<vault>/<item>/[<section>/]<field>) and from"]),
+            Case("both ref and from", |o| o["spec"]["data"][0]["from"] = from(), &["spec.data[0]", "exactly one of ref"]),
+            Case("from", |o| o["spec"]["data"][0] = json!({"key": "k", "from": from()}), ACCEPTED),
+            Case("from and a null ref", |o| o["spec"]["data"][0] = json!({"key": "k", "ref": null, "from": from()}), ACCEPTED),
+            Case("a null ref", |o| o["spec"]["data"][0]["ref"] = Value::Null, &["spec.data[0]", "exactly one of ref"]),
+            Case(
+                "from with any title",
+                |o| {
+                    o["spec"]["data"][0] = json!({"key": "k", "from": {"vault": "Команда", "item": "orders/db (new) ", "section": "ü",
+                        "field": "p:w"}});
+                },
+                ACCEPTED,
+            ),
+            Case("from without vault", |o| change_from(o, |f| remove(f, "/vault")), &["spec.data[0].from.vault: Required value"]),
+            Case("from without item", |o| change_from(o, |f| remove(f, "/item")), &["spec.data[0].from.item: Required value"]),
+            Case("from without field", |o| change_from(o, |f| remove(f, "/field")), &["spec.data[0].from.field: Required value"]),
+            Case("from with an empty vault", |o| change_from(o, |f| f["vault"] = json!("")), &["spec.data[0].from.vault"]),
+            Case("from with an empty item", |o| change_from(o, |f| f["item"] = json!("")), &["spec.data[0].from.item"]),
+            Case("from with an empty section", |o| change_from(o, |f| f["section"] = json!("")), &["spec.data[0].from.section"]),
+            Case("from with an empty field", |o| change_from(o, |f| f["field"] = json!("")), &["spec.data[0].from.field"]),
+            Case("from with too long an item", |o| change_from(o, |f| f["item"] = json!("i".repeat(257))), &["spec.data[0].from.item: Too long"]),
+            Case("from with an unknown field", |o| change_from(o, |f| f["title"] = json!("x")), &["unknown field \"spec.data[0].from.title\""]),
+        ],
+    )
+    .await;
+}
+
+fn from() -> Value {
+    json!({"vault": "services", "item": "orders/db (new)", "field": "password"})
+}
+
+fn change_from(object: &mut Value, change: fn(&mut Value)) {
+    let mut from = from();
+    change(&mut from);
+    object["spec"]["data"][0] = json!({"key": "k", "from": from});
+}
+
+/// So many entries, each as long as it can be.
+fn entries(count: usize) -> Value {
+    let entry = |number| json!({"key": format!("{number:0253}"), "ref": format!("op://v/{}/f", "i ".repeat(506) + "end")});
+    (0..count).map(entry).collect()
+}
+
+#[tokio::test]
+async fn target() {
+    const NAME_FORM: &str =
+        "target.name must be a Secret's name: lower-case letters, digits, '-' and '.'";
+    check(
+        &request(),
+        &[
+            Case(
+                "an empty target",
+                |o| o["spec"]["target"] = json!({}),
+                ACCEPTED,
+            ),
+            Case(
+                "an empty name",
+                |o| o["spec"]["target"] = json!({"name": ""}),
+                &["spec.target.name"],
+            ),
+            Case(
+                "a name of dots",
+                |o| o["spec"]["target"] = json!({"name": "a.b-c.9"}),
+                ACCEPTED,
+            ),
+            Case(
+                "the longest name",
+                |o| o["spec"]["target"] = json!({"name": "n".repeat(253)}),
+                ACCEPTED,
+            ),
+            Case(
+                "too long a name",
+                |o| o["spec"]["target"] = json!({"name": "n".repeat(254)}),
+                &["spec.target.name: Too long"],
+            ),
+            Case(
+                "capitals",
+                |o| o["spec"]["target"] = json!({"name": "Orders"}),
+                &["spec.target.name", NAME_FORM],
+            ),
+            Case(
+                "an underscore",
+                |o| o["spec"]["target"] = json!({"name": "orders_db"}),
+                &["spec.target.name", NAME_FORM],
+            ),
+            Case(
+                "a dash at the end",
+                |o| o["spec"]["target"] = json!({"name": "orders-"}),
+                &["spec.target.name", NAME_FORM],
+            ),
+            Case(
+                "a dot at the start",
+                |o| o["spec"]["target"] = json!({"name": ".orders"}),
+                &["spec.target.name", NAME_FORM],
+            ),
+            Case(
+                "two dots",
+                |o| o["spec"]["target"] = json!({"name": "a..b"}),
+                &["spec.target.name", NAME_FORM],
+            ),
+            Case(
+                "a dash before a dot",
+                |o| o["spec"]["target"] = json!({"name": "a-.b"}),
+                &["spec.target.name", NAME_FORM],
+            ),
+            Case(
+                "a token's type",
+                |o| o["spec"]["target"] = json!({"type": "kubernetes.io/service-account-token"}),
+                &["spec.target.type: Unsupported value", "\"Opaque\""],
+            ),
+            Case(
+                "another creation policy",
+                |o| o["spec"]["target"] = json!({"creationPolicy": "Orphan"}),
+                &[
+                    "spec.target.creationPolicy: Unsupported value",
+                    "\"Create\"",
+                ],
+            ),
+            Case(
+                "another deletion",
+                |o| o["spec"]["target"] = json!({"onRequestDeletion": "Keep"}),
+                &[
+                    "spec.target.onRequestDeletion: Unsupported value",
+                    "\"Delete\", \"Retain\"",
+                ],
+            ),
+            Case(
+                "an unknown field",
+                |o| o["spec"]["target"] = json!({"namespace": "x"}),
+                &["unknown field \"spec.target.namespace\""],
+            ),
+        ],
+    )
+    .await;
+
+    const IMMUTABLE: &[&str] = &["spec.target.name cannot change: create another request"];
+    let mut base = request();
+    base["metadata"]["name"] = json!("immutable");
+    check_changes(
+        &base,
+        &[
+            Case(
+                "naming the Secret later",
+                |o| o["spec"]["target"] = json!({"name": "other"}),
+                IMMUTABLE,
+            ),
+            Case(
+                "a target without a name",
+                |o| o["spec"]["target"] = json!({"onRequestDeletion": "Retain"}),
+                ACCEPTED,
+            ),
+            Case(
+                "everything else",
+                |o| {
+                    o["spec"]["purpose"] = json!("another");
+                    o["spec"]["serverRef"] = json!({"name": "other"});
+                    o["spec"]["data"][0]["ref"] = json!("op://services/orders-db/username");
+                    o["spec"]["suspend"] = json!(true);
+                },
+                ACCEPTED,
+            ),
+            Case(
+                "a name that is not one",
+                |o| o["spec"]["target"] = json!({"name": "A"}),
+                IMMUTABLE,
+            ),
+        ],
+    )
+    .await;
+    base["metadata"]["name"] = json!("named");
+    base["spec"]["target"] = json!({"name": "orders", "onRequestDeletion": "Delete"});
+    check_changes(
+        &base,
+        &[
+            Case(
+                "another Secret",
+                |o| o["spec"]["target"]["name"] = json!("other"),
+                IMMUTABLE,
+            ),
+            Case(
+                "no target any more",
+                |o| remove(o, "/spec/target"),
+                IMMUTABLE,
+            ),
+            Case(
+                "no name any more",
+                |o| remove(o, "/spec/target/name"),
+                IMMUTABLE,
+            ),
+            Case(
+                "what happens to the Secret",
+                |o| o["spec"]["target"]["onRequestDeletion"] = json!("Retain"),
+                ACCEPTED,
+            ),
+        ],
+    )
+    .await;
+}
+
+/// What the API server lets through is what the operator can read, and nothing else.
+#[tokio::test]
+async fn references_are_those_of_the_grammar() {
+    let client = Cluster::shared().await.admin();
+    let (mut valid, mut invalid) = (0, 0);
+    let long = |length| format!("op://v/i/{}", "f".repeat(length - "op://v/i/".len()));
+    for text in [
+        "op://v/i/f",
+        "op://v/i/s/f",
+        "op://My Vault/an item/a field",
+        "op://v.1/i_2/f-3",
+        "op://./../f",
+        "op://v/i/s  t/f",
+        "op://op:/i/f",
+        "OP://v/i/f",
+        "op:/v/i/f",
+        "op:///i/f",
+        "v/i/f",
+        "",
+        "op://",
+        "op://v",
+        "op://v/i",
+        "op://v/i/s/f/g",
+        "op://v/i/",
+        "op://v//f",
+        "op://v/i/f/",
+        "op:// v/i/f",
+        "op://v /i/f",
+        "op://v/ i/f",
+        "op://v/i/f ",
+        " op://v/i/f",
+        "op://v/i/f\n",
+        "op://v/i\t/f",
+        "op://v/i/f?attribute=otp",
+        "op://v/i/f#x",
+        "op://v/é/f",
+        "op://v/i(1)/f",
+        "op://v/i%20j/f",
+        "https://v/i/f",
+        "op://v/i/f\u{0}",
+        "op://v\\i/j/f",
+    ]
+    .into_iter()
+    .map(str::to_owned)
+    .chain([long(1024), long(1025)])
+    {
+        let mut object = request();
+        object["spec"]["data"][0]["ref"] = json!(text);
+        match (
+            try_create(&client, &object).await,
+            text.parse::<Reference>(),
+        ) {
+            (Ok(()), Ok(_)) => valid += 1,
+            (Err(error), Err(_)) => {
+                let said = error.contains("spec.data[0].ref")
+                    && (error.contains(FORM) || text.is_empty() || text.len() > 1024);
+                assert!(said, "{text:?}: {error}");
+                invalid += 1;
+            }
+            (server, grammar) => {
+                panic!("{text:?}: the API server says {server:?}, the grammar {grammar:?}")
+            }
+        }
+    }
+    assert!(
+        valid >= 7 && invalid >= 20,
+        "{valid} valid, {invalid} invalid"
+    );
+}
+
+/// The whole of what a person reads at `kubectl apply`.
+#[tokio::test]
+async fn kubectl_says_what_is_wrong_in_words() {
+    let access = Cluster::shared().await;
+    let mut object = request();
+    object["spec"]["data"][0]["ref"] = json!("op://services/orders-db");
+    let said = kubectl_refuses(access, &object).await;
+    assert!(
+        said.contains(
+            "The CredentialRequest \"orders-db\" is invalid: spec.data[0].ref: Invalid value: "
+        ),
+        "{said}"
+    );
+    assert!(said.contains(FORM), "{said}");
+
+    object = request();
+    object["spec"]["data"][0]["key"] = json!("data base");
+    let said = kubectl_refuses(access, &object).await;
+    assert!(
+        said.contains("is invalid: spec.data[0].key: Invalid value: ") && said.contains(KEY_FORM),
+        "{said}"
+    );
+
+    object = request();
+    object["spec"]["datas"] = json!([]);
+    let said = kubectl_refuses(access, &object).await;
+    assert!(
+        said.contains("strict decoding error: unknown field \"spec.datas\""),
+        "{said}"
+    );
+
+    object = request();
+    remove(&mut object, "/spec/purpose");
+    let said = kubectl_refuses(access, &object).await;
+    assert!(said.contains("is invalid: \n* spec.purpose: Required value\n"), "{said}");
+}

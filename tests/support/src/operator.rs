@@ -1,0 +1,111 @@
+//! An operator in the test's own process, with the rights that `deploy/` gives.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use portcullis::audit::AuditSink;
+use portcullis::controller::{Operator, OperatorConfig};
+use portcullis::settings::Settings;
+use portcullis::telemetry::Metrics;
+use serde_json::Value;
+
+use crate::bed::Bed;
+
+/// A running operator, and what it recorded.
+pub struct TestOperator {
+    operator: Operator,
+    /// Its metrics.
+    pub metrics: Arc<Metrics>,
+    /// Its audit lines.
+    pub audit: AuditLines,
+}
+
+/// The audit lines of an operator, as far as they have been written.
+#[derive(Clone, Default)]
+pub struct AuditLines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for AuditLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AuditLines {
+    /// The lines as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The lines of one kind, `decision` or `write`, about a request.
+    #[must_use]
+    pub fn of(&self, kind: &str, request: &str) -> Vec<Value> {
+        self.text()
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("an audit line is JSON"))
+            .filter(|line: &Value| line["kind"] == kind && line["request"]["name"] == request)
+            .collect()
+    }
+}
+
+impl Bed {
+    /// Starts the bed's operator at the tests' scale of time, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn operator(&self) -> TestOperator {
+        self.operator_with(Settings::for_tests()).await
+    }
+
+    /// The same with other settings.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn operator_with(&self, settings: Settings) -> TestOperator {
+        let metrics = Arc::new(Metrics::new());
+        let audit = AuditLines::default();
+        let operator = Operator::start(OperatorConfig {
+            client: self.service_account_client().await,
+            controller_class: self.class.clone(),
+            namespaces: vec![self.namespace.clone()],
+            operator_namespace: self.operator_namespace.clone(),
+            settings,
+            audit: AuditSink::new(Box::new(audit.clone()), metrics.clone()),
+            metrics: metrics.clone(),
+        })
+        .await
+        .expect("the operator starts");
+        let ready = operator.readiness();
+        tokio::time::timeout(Duration::from_secs(30), ready.ready())
+            .await
+            .expect("the operator becomes ready");
+        TestOperator { operator, metrics, audit }
+    }
+}
+
+impl TestOperator {
+    /// Stops the operator in order.
+    pub async fn stop(self) {
+        self.operator.shutdown().await;
+    }
+
+    /// The value of a metric, summed over the series whose labels hold all of `labels`; 0 when there is none.
+    #[must_use]
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let text = self.metrics.encode();
+        text.lines()
+            .filter(|line| {
+                line.split(['{', ' ']).next() == Some(name)
+                    && labels.iter().all(|(key, value)| line.contains(&format!("{key}=\"{value}\"")))
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+}
