@@ -30,6 +30,7 @@ pub(super) async fn run(
             Some(_) = runs.join_next() => continue,
             _ = figures.tick() => {
                 publish(&queue, &reconciler);
+                reconciler.prune();
                 continue;
             }
         };

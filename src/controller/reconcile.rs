@@ -11,11 +11,11 @@ use super::queue::{Next as Then, ParkKey};
 use crate::api::{CredentialRequestSpec, CredentialRequestStatus, Reason, SyncStatus};
 use crate::audit::{AuditSink, Entry, SecretLine};
 use crate::connect::{Class, ConnectError};
-use crate::fetch::fetch;
+use crate::fetch::{Values, fetch};
 use crate::index::{ObjectKey, RequestEntry};
 use crate::kube_io::{ApiError, KubeIo};
 use crate::policy::{Grant, Refusal, RequestFacts, Verdict, Withdrawn};
-use crate::render::render;
+use crate::render::{item_versions, render};
 use crate::secret::{
     MasterKeys, Receipt, SecretChange, SecretState, SecretWriter, Signer, Written, state_of,
 };
@@ -54,7 +54,7 @@ struct Subject<'a> {
     signer: Signer,
     receipt: Option<Receipt>,
     state: SecretState,
-    rendering: String,
+    rendering: Vec<u8>,
 }
 
 /// How a reconcile went on from the decision.
@@ -262,6 +262,12 @@ impl Reconciler {
             .await
             .map_err(|error| self.unfetched(subject.key, &error, server, grant))?;
         self.with_memory(subject.key, |m| m.refused = None);
+        if let Some(item) = behind(&values) {
+            let message =
+                format!("a Connect server that is behind the others delivered item {item}");
+            let problem = Problem::tolerable(Reason::ConnectUnavailable, message, super::now());
+            return Err(Stop::new(problem, Then::Retry));
+        }
         let rendered = render(&values).map_err(|error| {
             Stop::new(
                 Problem::stalled(error.reason(), error.to_string()),
@@ -275,7 +281,7 @@ impl Reconciler {
                 &rendered,
                 &subject.signer,
                 subject.receipt.as_ref(),
-                &subject.rendering,
+                &basis(&subject.rendering, &rendered.item_versions()),
                 || self.confirm(subject.key, grant),
             )
             .await
@@ -331,19 +337,12 @@ impl Reconciler {
 
     /// Whether the Secret holds what was granted, as far as the receipt and the lists of the vaults tell.
     fn is_current(&self, subject: &Subject<'_>, grant: &Grant) -> bool {
-        let Some(sync) = subject.status.as_ref().and_then(|s| s.sync.as_ref()) else {
-            return false;
-        };
-        let Some(receipt) = &subject.receipt else {
-            return false;
-        };
-        let facts = grant.facts();
-        let listed = facts.references.iter().all(|r| {
-            sync.items.iter().any(|i| {
-                *i.vault == *r.item.vault_id && *i.item == *r.item.item_id && i.version == r.version
-            })
-        });
-        subject.state == SecretState::Intact && receipt.rendering == subject.rendering && listed
+        let references = grant.facts().references.iter();
+        let listed =
+            item_versions(references.map(|r| (&*r.item.vault_id, &*r.item.item_id, r.version)));
+        let receipt = subject.receipt.as_ref();
+        subject.state == SecretState::Intact
+            && receipt.is_some_and(|r| r.basis == basis(&subject.rendering, &listed))
     }
 
     fn confirmed(&self, subject: &Subject<'_>, record: Option<String>) -> Outcome {
@@ -662,6 +661,16 @@ impl Reconciler {
         value
     }
 
+    /// Drops memories whose time is over.
+    pub(super) fn prune(&self) {
+        let window = self.knowledge.settings.undo_window;
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.retain(|_, m| {
+            m.created = m.created.take().filter(|(_, at)| at.elapsed() < window);
+            m.created.is_some() || m.refused.is_some()
+        });
+    }
+
     fn forget(&self, key: &ObjectKey) {
         self.memory
             .lock()
@@ -690,6 +699,19 @@ impl Stop {
     }
 }
 
+/// The title of an item that is older than the list said, if there is one.
+fn behind<'v>(values: &'v Values<'_>) -> Option<&'v str> {
+    let references = values.grant().facts().references.iter();
+    references
+        .filter(|r| {
+            values
+                .item(&r.item)
+                .is_some_and(|item| item.version < r.version)
+        })
+        .map(|r| &*r.item.title)
+        .next()
+}
+
 fn reason_of(next: &Next) -> Reason {
     match next {
         Next::Synced(_) => Reason::Synced,
@@ -698,13 +720,18 @@ fn reason_of(next: &Next) -> Reason {
     }
 }
 
-/// A digest of the part of the spec that decides what the Secret is: as long as it and the items'
-/// versions are the same, the Secret need not be rendered again, whatever policy says meanwhile.
-fn rendering(spec: &CredentialRequestSpec) -> String {
+/// A digest of the part of the spec that decides what the Secret is.
+fn rendering(spec: &CredentialRequestSpec) -> Vec<u8> {
+    serde_json::to_vec(&(&spec.server_ref, &spec.data, &spec.target)).unwrap_or_default()
+}
+
+/// A digest of all that decides what the Secret holds. As long as it is the same the Secret need not be
+/// rendered again, whatever policy says meanwhile.
+fn basis(rendering: &[u8], item_versions: &str) -> String {
     let mut hash = Sha256::new();
-    hash.update(
-        serde_json::to_vec(&(&spec.server_ref, &spec.data, &spec.target)).unwrap_or_default(),
-    );
+    hash.update((rendering.len() as u64).to_be_bytes());
+    hash.update(rendering);
+    hash.update(item_versions);
     hash.finalize()
         .iter()
         .take(8)

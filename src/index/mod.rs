@@ -82,7 +82,7 @@ impl Index {
     ) -> Vec<(ObjectKey, Change<RequestEntry>)> {
         let mut state = self.write();
         let in_scope = |key: &ObjectKey| scope.is_none_or(|s| *key.namespace == *s);
-        let changes = state.requests.fold(event, in_scope, |view| {
+        let changes = state.requests.fold(scope, event, in_scope, |view| {
             let entry = RequestEntry::from_view(&view)?;
             Some((
                 ObjectKey::new(
@@ -106,7 +106,7 @@ impl Index {
         event: Event<PartialObjectMeta<Secret>>,
     ) -> Vec<(ObjectKey, Change<SecretEntry>)> {
         let in_scope = |key: &ObjectKey| scope.is_none_or(|s| *key.namespace == *s);
-        self.write().secrets.fold(event, in_scope, |secret| {
+        self.write().secrets.fold(scope, event, in_scope, |secret| {
             let entry = SecretEntry::from_meta(&secret.metadata)?;
             Some((
                 ObjectKey::new(
@@ -125,6 +125,7 @@ impl Index {
         event: Event<PartialObjectMeta<Namespace>>,
     ) -> Vec<(String, Change<NamespaceEntry>)> {
         self.write().namespaces.fold(
+            None,
             event,
             |_| true,
             |namespace| {

@@ -28,6 +28,8 @@ pub trait Versioned {
 pub(super) struct Table<K, V> {
     rows: HashMap<K, Row<V>>,
     epoch: u64,
+    /// The epoch in which the last list of each scope began.
+    lists: HashMap<Option<String>, u64>,
 }
 
 #[derive(Debug)]
@@ -41,15 +43,17 @@ impl<K, V> Default for Table<K, V> {
         Self {
             rows: HashMap::new(),
             epoch: 0,
+            lists: HashMap::new(),
         }
     }
 }
 
 impl<K: Eq + Hash + Clone, V: Versioned> Table<K, V> {
-    /// Folds an event in. `in_scope` says which rows the watch speaks of at all; `row` makes a row of
-    /// an object, or ignores it.
+    /// Folds an event of the watch of one scope in. `in_scope` says which rows that watch speaks of at
+    /// all; `row` makes a row of an object, or ignores it.
     pub(super) fn fold<O>(
         &mut self,
+        scope: Option<&str>,
         event: Event<O>,
         in_scope: impl Fn(&K) -> bool,
         row: impl FnOnce(O) -> Option<(K, V)>,
@@ -57,6 +61,7 @@ impl<K: Eq + Hash + Clone, V: Versioned> Table<K, V> {
         match event {
             Event::Init => {
                 self.epoch += 1;
+                self.lists.insert(scope.map(str::to_owned), self.epoch);
                 Vec::new()
             }
             Event::InitApply(object) | Event::Apply(object) => {
@@ -66,11 +71,16 @@ impl<K: Eq + Hash + Clone, V: Versioned> Table<K, V> {
                 self.put(key, value).into_iter().collect()
             }
             Event::InitDone => {
-                let epoch = self.epoch;
+                // Lists of other scopes may have begun meanwhile: what counts is when this one did.
+                let began = self
+                    .lists
+                    .get(&scope.map(str::to_owned))
+                    .copied()
+                    .unwrap_or(0);
                 let gone: Vec<K> = self
                     .rows
                     .iter()
-                    .filter(|(key, row)| row.epoch < epoch && in_scope(key))
+                    .filter(|(key, row)| row.epoch < began && in_scope(key))
                     .map(|(key, _)| key.clone())
                     .collect();
                 gone.into_iter()
@@ -164,6 +174,7 @@ mod tests {
     fn fold(table: &mut Table<&'static str, Version>, event: Event<Object>) -> Vec<&'static str> {
         table
             .fold(
+                None,
                 event,
                 |_| true,
                 |(key, version)| Some((key, Version(version))),
@@ -196,10 +207,25 @@ mod tests {
         let mut table = Table::default();
         listed(&mut table, &[("a/x", 1), ("b/x", 2)]);
         let row = |(key, version): Object| Some((key, Version(version)));
-        let _ = table.fold(Event::Init, |k| k.starts_with("a/"), row);
-        let gone = table.fold(Event::InitDone, |k| k.starts_with("a/"), row);
+        let _ = table.fold(Some("a"), Event::Init, |k| k.starts_with("a/"), row);
+        let gone = table.fold(Some("a"), Event::InitDone, |k| k.starts_with("a/"), row);
         assert_eq!(gone.len(), 1);
         assert!(table.get("b/x").is_some());
+    }
+
+    #[test]
+    fn lists_of_two_scopes_may_interleave() {
+        let mut table = Table::default();
+        let row = |(key, version): Object| Some((key, Version(version)));
+        let (a, b) = (
+            |k: &&str| k.starts_with("a/"),
+            |k: &&str| k.starts_with("b/"),
+        );
+        let _ = table.fold(Some("a"), Event::Init, a, row);
+        let _ = table.fold(Some("a"), Event::InitApply(("a/x", 1)), a, row);
+        let _ = table.fold(Some("b"), Event::Init, b, row);
+        assert!(table.fold(Some("a"), Event::InitDone, a, row).is_empty());
+        assert!(table.get("a/x").is_some());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod field;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zeroize::Zeroize as _;
 
@@ -68,13 +68,21 @@ impl<'g> Rendered<'g> {
     /// The versions in the form of the annotation beside the content tag.
     #[must_use]
     pub fn item_versions(&self) -> String {
-        let parts: Vec<String> = self
-            .items
-            .iter()
-            .map(|i| format!("{}/{}@{}", i.vault, i.item, i.version))
-            .collect();
-        parts.join(",")
+        item_versions(
+            self.items
+                .iter()
+                .map(|i| (i.vault.as_str(), i.item.as_str(), i.version)),
+        )
     }
+}
+
+/// Items and their versions as one string, whatever their order.
+#[must_use]
+pub fn item_versions<'i>(items: impl Iterator<Item = (&'i str, &'i str, i64)>) -> String {
+    let parts: BTreeSet<String> = items
+        .map(|(vault, item, version)| format!("{vault}/{item}@{version}"))
+        .collect();
+    parts.into_iter().collect::<Vec<_>>().join(",")
 }
 
 /// Why the data cannot be made.

@@ -128,8 +128,8 @@ pub struct Receipt {
     pub resource_version: u64,
     /// The Secret's content tag.
     pub content_tag: String,
-    /// A digest of the part of the request that decides what the Secret holds.
-    pub rendering: String,
+    /// A digest of all that decides what the Secret holds: the request's part and the items' versions.
+    pub basis: String,
 }
 
 impl Signer {
@@ -165,7 +165,7 @@ impl Signer {
             receipt.secret_uid,
             receipt.resource_version,
             receipt.content_tag.replace('.', ":"),
-            receipt.rendering
+            receipt.basis
         );
         let tag = self.sign(&receipt_message(request_uid, &clear));
         format!("{tag}.{clear}")
@@ -185,7 +185,7 @@ impl Signer {
             secret_uid: fields.next()?.to_owned(),
             resource_version: fields.next()?.parse().ok()?,
             content_tag: fields.next()?.replace(':', "."),
-            rendering: fields.next()?.to_owned(),
+            basis: fields.next()?.to_owned(),
         })
     }
 
@@ -377,7 +377,7 @@ mod tests {
             secret_uid: "0b6c".to_owned(),
             resource_version: 42,
             content_tag: signer.owner_tag("a", "b", "c"),
-            rendering: "abc".to_owned(),
+            basis: "abc".to_owned(),
         };
         let text = signer.receipt("uid-1", &receipt);
         assert_eq!(signer.read_receipt("uid-1", &text), Some(receipt));

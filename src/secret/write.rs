@@ -113,7 +113,7 @@ struct Desired<'r> {
     content_tag: String,
     owner_references: Vec<OwnerReference>,
     data: &'r BTreeMap<String, Vec<u8>>,
-    rendering: &'r str,
+    basis: &'r str,
 }
 
 impl SecretWriter {
@@ -124,7 +124,7 @@ impl SecretWriter {
     }
 
     /// Brings the grant's Secret to what was rendered. `confirm` is asked just before each write whether
-    /// the grant still stands; `rendering` goes into the receipt.
+    /// the grant still stands; `basis` goes into the receipt.
     ///
     /// # Errors
     /// When the Secret is not this request's, the grant was withdrawn, or the API server does not do it.
@@ -134,10 +134,10 @@ impl SecretWriter {
         rendered: &Rendered<'g>,
         signer: &Signer,
         receipt: Option<&Receipt>,
-        rendering: &str,
+        basis: &str,
         confirm: impl Fn() -> Result<Standing<'g>, Withdrawn>,
     ) -> Result<Written, WriteError> {
-        let desired = Desired::new(rendered, signer, rendering);
+        let desired = Desired::new(rendered, signer, basis);
         let api = |error| WriteError::Api(desired.key.clone(), error);
         let standing = || confirm().map_err(|Withdrawn| WriteError::Withdrawn(desired.key.clone()));
         let mut existing = match self.index.secret(&desired.key) {
@@ -255,7 +255,7 @@ impl SecretWriter {
             secret_uid: entry.uid.to_string(),
             resource_version: entry.resource_version,
             content_tag,
-            rendering: desired.rendering.to_owned(),
+            basis: desired.basis.to_owned(),
         };
         self.index.observe_secret(&desired.key, entry);
         Ok(Written { change, receipt })
@@ -263,7 +263,7 @@ impl SecretWriter {
 }
 
 impl<'r> Desired<'r> {
-    fn new<'g: 'r>(rendered: &'r Rendered<'g>, signer: &Signer, rendering: &'r str) -> Self {
+    fn new<'g: 'r>(rendered: &'r Rendered<'g>, signer: &Signer, basis: &'r str) -> Self {
         let granted = rendered.grant().secret();
         let type_ = granted.type_.as_str();
         let owner_tag = signer.owner_tag(granted.namespace, granted.name, granted.request_name);
@@ -294,7 +294,7 @@ impl<'r> Desired<'r> {
                 OnRequestDeletion::Retain => Vec::new(),
             },
             data: rendered.data(),
-            rendering,
+            basis,
         }
     }
 

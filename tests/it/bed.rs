@@ -9,8 +9,11 @@ use portcullis_test_support::kube::{self, Api, Client};
 use portcullis_test_support::{Bed, Cluster, wait};
 use serde_json::json;
 
-fn is_forbidden<T: std::fmt::Debug>(answer: Result<T, kube::Error>) -> bool {
-    matches!(&answer, Err(kube::Error::Api(status)) if status.is_forbidden())
+fn is_forbidden<T>(answer: Result<T, kube::Error>) -> bool {
+    match answer {
+        Err(kube::Error::Api(status)) => status.is_forbidden(),
+        _ => false,
+    }
 }
 
 #[tokio::test]
@@ -23,22 +26,42 @@ async fn the_operator_may_do_its_work_and_no_more() {
 
     let requests: Api<CredentialRequest> = Api::namespaced(operator.clone(), &bed.namespace);
     let suspend = Patch::Merge(json!({"spec": {"suspend": true}}));
-    assert!(is_forbidden(requests.patch("orders", &merge, &suspend).await));
+    assert!(is_forbidden(
+        requests.patch("orders", &merge, &suspend).await
+    ));
     let request = CredentialRequest::new("own", bed.spec());
-    assert!(is_forbidden(requests.create(&PostParams::default(), &request).await));
+    assert!(is_forbidden(
+        requests.create(&PostParams::default(), &request).await
+    ));
     let status = Patch::Merge(json!({"status": {"observedGeneration": 1}}));
-    requests.patch_status("orders", &merge, &status).await.unwrap();
+    requests
+        .patch_status("orders", &merge, &status)
+        .await
+        .unwrap();
 
     let server = Patch::Merge(json!({"spec": {"access": []}}));
     let servers: Api<portcullis::api::ConnectServer> = Api::all(operator.clone());
-    assert!(is_forbidden(servers.patch(&bed.server, &merge, &server).await));
+    assert!(is_forbidden(
+        servers.patch(&bed.server, &merge, &server).await
+    ));
 
-    let secret: Secret = serde_json::from_value(json!({"metadata": {"name": "s"}, "stringData": {"k": "v"}})).unwrap();
+    let secret: Secret =
+        serde_json::from_value(json!({"metadata": {"name": "s"}, "stringData": {"k": "v"}}))
+            .unwrap();
     for namespace in [&bed.namespace, &bed.operator_namespace] {
         let secrets: Api<Secret> = Api::namespaced(operator.clone(), namespace);
-        secrets.create(&PostParams::default(), &secret).await.unwrap();
-        assert!(is_forbidden(secrets.replace("s", &PostParams::default(), &secret).await));
-        assert!(is_forbidden(secrets.delete_collection(&kube::api::DeleteParams::default(), &list).await));
+        secrets
+            .create(&PostParams::default(), &secret)
+            .await
+            .unwrap();
+        assert!(is_forbidden(
+            secrets.replace("s", &PostParams::default(), &secret).await
+        ));
+        assert!(is_forbidden(
+            secrets
+                .delete_collection(&kube::api::DeleteParams::default(), &list)
+                .await
+        ));
     }
     let own: Api<ConfigMap> = Api::namespaced(operator.clone(), &bed.operator_namespace);
     own.list(&list).await.unwrap();
@@ -54,14 +77,23 @@ async fn a_kubeconfig_and_a_user_are_whom_they_name() {
     let bed = Bed::new("bed-who").await;
     let file = std::env::temp_dir().join(format!("{}.kubeconfig", bed.class));
     std::fs::write(&file, bed.service_account_kubeconfig().await).unwrap();
-    let said = bed.kubectl(&["--kubeconfig", file.to_str().unwrap(), "auth", "whoami"]).await;
+    let said = bed
+        .kubectl(&["--kubeconfig", file.to_str().unwrap(), "auth", "whoami"])
+        .await;
     std::fs::remove_file(&file).unwrap();
-    let account = format!("system:serviceaccount:{}:portcullis", bed.operator_namespace);
+    let account = format!(
+        "system:serviceaccount:{}:portcullis",
+        bed.operator_namespace
+    );
     assert!(said.clone().ok().contains(&account), "{said:?}");
 
     let nobody = bed.cluster.client_as("nobody", &["nobodies"]);
     let secrets: Api<Secret> = Api::namespaced(nobody, &bed.namespace);
-    let refused = secrets.list(&ListParams::default()).await.unwrap_err().to_string();
+    let refused = secrets
+        .list(&ListParams::default())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("User \"nobody\" cannot list"), "{refused}");
 }
 
@@ -88,7 +120,9 @@ async fn a_cluster_of_ones_own_ends_when_dropped() {
     let (client, dir) = (cluster.admin(), cluster.dir().unwrap().to_owned());
     Bed::on(&cluster, "bed-own").await;
     assert!(cluster.audit_log().unwrap().exists());
-    tokio::task::spawn_blocking(move || drop(cluster)).await.unwrap();
+    tokio::task::spawn_blocking(move || drop(cluster))
+        .await
+        .unwrap();
     assert!(!dir.exists(), "{} is left", dir.display());
     assert!(is_down(&client).await);
 }
@@ -100,5 +134,8 @@ async fn is_down(client: &Client) -> bool {
 #[tokio::test]
 #[should_panic(expected = "waited 60ms for rain; last seen: sun")]
 async fn a_wait_says_what_it_saw_last() {
-    wait::until("rain", Duration::from_millis(60), async || Err::<(), _>("sun".to_owned())).await;
+    wait::until("rain", Duration::from_millis(60), async || {
+        Err::<(), _>("sun".to_owned())
+    })
+    .await;
 }

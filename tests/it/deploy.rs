@@ -1,5 +1,7 @@
 //! What `deploy/` ships is accepted by a real API server, as `kubectl apply` would send it.
 
+use portcullis::api::CredentialPolicySpec;
+use portcullis::policy::PolicyState;
 use portcullis_test_support::{Cluster, manifests};
 use serde_json::{Value, json};
 
@@ -35,6 +37,26 @@ async fn the_api_server_takes_every_manifest() {
         }
     }
     assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+#[test]
+fn the_policies_compile() {
+    let mut names = Vec::new();
+    for file in FOLDERS
+        .map(|folder| manifests::files(folder).unwrap())
+        .concat()
+    {
+        for mut object in manifests::read(&file).unwrap() {
+            if object["kind"] == "CredentialPolicy" {
+                let spec: CredentialPolicySpec =
+                    serde_json::from_value(object["spec"].take()).unwrap();
+                let state = PolicyState::compile(&file, &spec);
+                assert!(matches!(state, PolicyState::Compiled(_)), "{state:?}");
+                names.push(object["metadata"]["name"].take());
+            }
+        }
+    }
+    assert_eq!(names, ["baseline", "no-root-in-shop"]);
 }
 
 /// The namespace enforces the restricted Pod Security Standard, which admission checks on pods alone: a Deployment

@@ -82,11 +82,12 @@ async fn matches() {
 }
 
 fn select(object: &mut Value, selector: Value) {
-    object["spec"]["match"] = json!({"namespaceSelector": selector});
+    object["spec"]["match"]["namespaceSelector"] = selector;
 }
 
 fn expression(object: &mut Value, expression: Value) {
-    select(object, json!({"matchExpressions": [expression]}));
+    object["spec"]["match"]["namespaceSelector"]["matchExpressions"] =
+        Value::Array(vec![expression]);
 }
 
 fn labels(count: usize) -> Value {

@@ -27,7 +27,10 @@ pub struct AuditLines(Arc<Mutex<Vec<u8>>>);
 
 impl Write for AuditLines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(bytes);
         Ok(bytes.len())
     }
 
@@ -86,7 +89,11 @@ impl Bed {
         tokio::time::timeout(Duration::from_secs(30), ready.ready())
             .await
             .expect("the operator becomes ready");
-        TestOperator { operator, metrics, audit }
+        TestOperator {
+            operator,
+            metrics,
+            audit,
+        }
     }
 }
 
@@ -103,7 +110,9 @@ impl TestOperator {
         text.lines()
             .filter(|line| {
                 line.split(['{', ' ']).next() == Some(name)
-                    && labels.iter().all(|(key, value)| line.contains(&format!("{key}=\"{value}\"")))
+                    && labels
+                        .iter()
+                        .all(|(key, value)| line.contains(&format!("{key}=\"{value}\"")))
             })
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()

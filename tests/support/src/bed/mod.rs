@@ -138,7 +138,12 @@ impl Bed {
             } else {
                 object["metadata"]["namespace"] = json!(self.operator_namespace);
             }
-            for subject in object.get_mut("subjects").and_then(Value::as_array_mut).into_iter().flatten() {
+            for subject in object
+                .get_mut("subjects")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
                 subject["namespace"] = json!(self.operator_namespace);
             }
         }
