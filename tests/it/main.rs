@@ -3,5 +3,6 @@
 mod bed;
 mod crds;
 mod deploy;
+mod edges;
 mod path;
 mod schema;

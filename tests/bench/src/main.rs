@@ -1,1 +1,43 @@
-fn main() {}
+//! Measures Portcullis end to end: a real API server, the development Connect server, and the released
+//! binary's code in a process of its own. Prints `name value unit` lines and writes them as JSON.
+
+mod figures;
+mod operator;
+mod scenario;
+
+use clap::Parser;
+
+use scenario::Scenario;
+
+/// Measure Portcullis end to end.
+#[derive(Debug, Parser)]
+struct Args {
+    /// How many requests.
+    #[arg(long, default_value_t = 200)]
+    requests: usize,
+    /// Over how many vaults their items are spread; each request has an item of its own.
+    #[arg(long, default_value_t = 4)]
+    vaults: usize,
+    /// How many keys each request has.
+    #[arg(long, default_value_t = 2)]
+    keys: usize,
+    /// Where the figures go as JSON.
+    #[arg(long, default_value = "target/bench.json")]
+    out: std::path::PathBuf,
+    /// Be the operator that is measured: how the program starts its second process.
+    #[arg(long, hide = true)]
+    operator: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    portcullis_test_support::install_tls();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    if args.operator {
+        return runtime.block_on(operator::run());
+    }
+    let figures = runtime.block_on(Scenario::new(args.requests, args.vaults, args.keys).run())?;
+    figures.write(&args.out)
+}

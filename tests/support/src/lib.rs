@@ -21,6 +21,7 @@ pub use k8s_openapi;
 pub use kube;
 pub use kubectl::Kubectl;
 pub use operator::{AuditLines, TestOperator};
+pub use portcullis;
 pub use serde_json;
 
 /// Makes `ring` the TLS provider of the process. Each start of a cluster does it.
