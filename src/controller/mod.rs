@@ -3,9 +3,11 @@
 
 mod dispatch;
 mod examine;
+mod outcome;
 mod policies;
 mod queue;
 mod reconcile;
+mod record;
 mod servers;
 mod watch;
 
@@ -113,8 +115,7 @@ impl Operator {
             retry_first: settings.retry_first,
             retry_max: settings.retry_max,
         });
-        let (events, event_task) =
-            event_queue(client.clone(), settings.event_queue, metrics.clone());
+        let (events, event_task) = event_queue(io.clone(), settings.event_queue, metrics.clone());
         let index = Index::default();
         let reconciler = Arc::new(Reconciler {
             knowledge: Knowledge {
@@ -334,7 +335,7 @@ impl Starting {
         let send = mailbox.clone();
         self.tasks
             .spawn(follow(servers, None, self.gate.add(), move |event| {
-                let _ = send.send(Message::Server(event));
+                let _ = send.send(Message::Server(Box::new(event)));
             }));
         let (index, queue) = (self.index.clone(), self.queue.clone());
         let mut task = ServerTask {

@@ -57,12 +57,6 @@ impl ParkKey {
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }
-
-    /// The resource's name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl fmt::Display for ParkKey {
@@ -92,7 +86,7 @@ pub struct QueueConfig {
 pub enum Next {
     /// Nothing more to do. The failures are forgotten.
     Done,
-    /// Look again after this time, in the sweep lane. The failures are forgotten.
+    /// Look again after this time, at most a year, in the sweep lane. The failures are forgotten.
     At(Duration),
     /// It failed: again after a delay. The first few times in the lane that it ran in; after that in the
     /// sweep lane, so that what stays broken does not hold up what is new.
@@ -118,7 +112,7 @@ pub struct Depths {
     pub running: usize,
     /// Keys that wait for a resource.
     pub parked: usize,
-    /// Timers: keys that wait for one, and additions that are still to come.
+    /// Keys that wait for a timer.
     pub waiting: usize,
 }
 
@@ -172,13 +166,6 @@ impl<K: Key> Queue<K> {
         self.shared.change(|state, now| state.add(key, lane, now));
     }
 
-    /// The same as calling [`add`](Self::add) after a delay: nothing that the key does until then takes
-    /// it back, and each call counts for itself. A delay is at most a year.
-    pub fn add_after(&self, key: K, lane: Lane, delay: Duration) {
-        self.shared
-            .change(|state, now| state.add_after(key, lane, delay, now));
-    }
-
     /// Says that one more run can have the resource: the first key parked on it, the interactive ones
     /// before the others, is queued in its lane. If that key's run ends in anything but parking on the
     /// same resource, the next one is moved, lest a key that no longer wants the resource swallow the
@@ -227,20 +214,7 @@ impl<K: Key> Queue<K> {
         self.shared.change(|state, _| state.close());
     }
 
-    /// How many keys are queued to run, in all lanes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        let depths = self.depths();
-        depths.interactive + depths.changed + depths.sweep
-    }
-
-    /// Whether no key is queued to run. Others may run, wait or be parked.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How many keys are where. A timer that has fired counts as waiting until someone calls
+    /// How many keys are where. A key whose time has come counts as waiting until someone calls
     /// [`next`](Self::next).
     #[must_use]
     pub fn depths(&self) -> Depths {

@@ -1,27 +1,26 @@
 //! The path of a request, top to bottom: resolve and decide, fetch, render, write, record.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
-
-use sha2::{Digest as _, Sha256};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use super::examine::{Examined, Knowledge};
+use super::outcome::{Delivered, Ended, Stop, basis, behind, rendering};
 use super::queue::{Next as Then, ParkKey};
-use crate::api::{CredentialRequestSpec, CredentialRequestStatus, Reason, SyncStatus};
-use crate::audit::{AuditSink, Entry, SecretLine};
-use crate::connect::{Class, ConnectError};
-use crate::fetch::{Values, fetch};
+use super::record::{Memory, reason_of};
+use crate::api::{CredentialRequestSpec, CredentialRequestStatus, Reason};
+use crate::audit::{AuditSink, Entry};
+use crate::fetch::fetch;
 use crate::index::{ObjectKey, RequestEntry};
-use crate::kube_io::{ApiError, KubeIo};
-use crate::policy::{Grant, Refusal, RequestFacts, Verdict, Withdrawn};
-use crate::render::{item_versions, render};
+use crate::kube_io::KubeIo;
+use crate::policy::{Grant, Refusal, RequestFacts, Standing, Verdict, Withdrawn};
+use crate::render::render;
 use crate::secret::{
-    MasterKeys, Receipt, SecretChange, SecretState, SecretWriter, Signer, Written, state_of,
+    MasterKeys, Receipt, SecretChange, SecretState, SecretWriter, Signer, state_of,
 };
-use crate::status::{EventSink, Next, Note, Problem, Report, Severity, StatusWriter};
+use crate::status::{EventSink, Next, Problem, StatusWriter};
 use crate::telemetry::Metrics;
-use crate::vaults::{Server, Trouble};
+use crate::vaults::Server;
 
 /// Everything that a reconcile needs.
 pub(super) struct Reconciler {
@@ -36,46 +35,16 @@ pub(super) struct Reconciler {
     pub(super) memory: Mutex<HashMap<ObjectKey, Memory>>,
 }
 
-/// What is remembered of a request between reconciles; all of it may be lost.
-#[derive(Default)]
-pub(super) struct Memory {
-    /// Since when Connect refuses an item of the request.
-    refused: Option<(Reason, SystemTime)>,
-    /// Its Secret was created just now, under this digest.
-    created: Option<(Written, Instant)>,
-}
-
 /// One request, as it was when its reconcile began.
-struct Subject<'a> {
-    key: &'a ObjectKey,
-    entry: Arc<RequestEntry>,
-    spec: CredentialRequestSpec,
-    status: Option<CredentialRequestStatus>,
-    signer: Signer,
-    receipt: Option<Receipt>,
-    state: SecretState,
-    rendering: Vec<u8>,
-}
-
-/// How a reconcile went on from the decision.
-struct Outcome {
-    next: Next,
-    record: Option<String>,
-    change: SecretChange,
-    created: Option<(Grant, Written)>,
-    then: Then,
-}
-
-impl Outcome {
-    fn failed(problem: Problem, then: Then) -> Self {
-        Self {
-            next: Next::Failed(problem),
-            record: None,
-            change: SecretChange::None,
-            created: None,
-            then,
-        }
-    }
+pub(super) struct Subject<'a> {
+    pub(super) key: &'a ObjectKey,
+    pub(super) entry: Arc<RequestEntry>,
+    pub(super) spec: CredentialRequestSpec,
+    pub(super) status: Option<CredentialRequestStatus>,
+    pub(super) signer: Signer,
+    pub(super) receipt: Option<Receipt>,
+    pub(super) state: SecretState,
+    pub(super) rendering: Vec<u8>,
 }
 
 impl Reconciler {
@@ -102,7 +71,7 @@ impl Reconciler {
             Examined::Wait => return Then::Done,
             Examined::Undecided(problem) => {
                 let then = self.retry_of(&problem);
-                (None, Outcome::failed(problem, then))
+                (None, Ended::failed(problem, then))
             }
             Examined::Decided(Verdict::Refused(refusal), _) => {
                 let outcome = self.refuse(&subject, &refusal).await;
@@ -110,7 +79,8 @@ impl Reconciler {
             }
             Examined::Decided(Verdict::Granted(grant), server) => {
                 let decision = grant.decision().clone();
-                match self.deliver(&subject, grant, &server).await {
+                self.notify_alert(&subject, &decision);
+                match self.deliver(&subject, *grant, &server).await {
                     Some(outcome) => (Some(decision), outcome),
                     None => return Then::Park(ParkKey::new(server.name())),
                 }
@@ -159,7 +129,7 @@ impl Reconciler {
         })
     }
 
-    fn state(
+    pub(super) fn state(
         &self,
         key: &ObjectKey,
         entry: &RequestEntry,
@@ -176,7 +146,7 @@ impl Reconciler {
 
     /// A denial keeps the Secret, but for one that was created a moment ago under a grant that had been
     /// withdrawn already.
-    async fn refuse(&self, subject: &Subject<'_>, refusal: &Refusal) -> Outcome {
+    async fn refuse(&self, subject: &Subject<'_>, refusal: &Refusal) -> Ended {
         let request = RequestFacts::new(
             &subject.key.namespace,
             &subject.key.name,
@@ -191,7 +161,7 @@ impl Reconciler {
             &refusal.decision.digest,
         ) {
             Ok(record) => record,
-            Err(problem) => return Outcome::failed(problem, Then::Retry),
+            Err(problem) => return Ended::failed(problem, Then::Retry),
         };
         if record.is_some() {
             self.metrics
@@ -204,9 +174,9 @@ impl Reconciler {
             self.undo(subject.key, &subject.entry.secret_name, &written)
                 .await;
         }
-        Outcome {
+        Ended {
             record,
-            ..Outcome::failed(problem, Then::Done)
+            ..Ended::failed(problem, Then::Done)
         }
     }
 
@@ -216,13 +186,13 @@ impl Reconciler {
         subject: &Subject<'_>,
         grant: Grant,
         server: &Arc<Server>,
-    ) -> Option<Outcome> {
+    ) -> Option<Ended> {
         let trouble = self.knowledge.trouble(&server.view(), grant.facts());
         if self.is_current(subject, &grant) {
             let record = self.audit_grant(subject, &grant);
             return Some(match (record, trouble) {
-                (Err(problem), _) => Outcome::failed(problem, Then::Retry),
-                (Ok(record), Some(trouble)) => Outcome {
+                (Err(problem), _) => Ended::failed(problem, Then::Retry),
+                (Ok(record), Some(trouble)) => Ended {
                     record,
                     ..self.troubled(&trouble)
                 },
@@ -231,23 +201,23 @@ impl Reconciler {
         }
         if let Some(trouble) = trouble {
             return Some(match self.audit_grant(subject, &grant) {
-                Ok(record) => Outcome {
+                Ok(record) => Ended {
                     record,
                     ..self.troubled(&trouble)
                 },
-                Err(problem) => Outcome::failed(problem, Then::Retry),
+                Err(problem) => Ended::failed(problem, Then::Retry),
             });
         }
         let _place = server.try_permit()?;
         let record = match self.audit_grant(subject, &grant) {
             Ok(record) => record,
-            Err(problem) => return Some(Outcome::failed(problem, Then::Retry)),
+            Err(problem) => return Some(Ended::failed(problem, Then::Retry)),
         };
         Some(match self.fetch_and_write(subject, &grant, server).await {
             Ok(written) => self.written(subject, grant, written, record),
-            Err(Stop { problem, then }) => Outcome {
+            Err(Stop { problem, then }) => Ended {
                 record,
-                ..Outcome::failed(problem, then)
+                ..Ended::failed(problem, then)
             },
         })
     }
@@ -314,11 +284,7 @@ impl Reconciler {
     }
 
     /// Decides again on all that has been observed by now.
-    fn confirm<'g>(
-        &self,
-        key: &ObjectKey,
-        grant: &'g Grant,
-    ) -> Result<crate::policy::Standing<'g>, Withdrawn> {
+    fn confirm<'g>(&self, key: &ObjectKey, grant: &'g Grant) -> Result<Standing<'g>, Withdrawn> {
         let entry = self
             .knowledge
             .index
@@ -334,407 +300,4 @@ impl Reconciler {
             Examined::Elsewhere | Examined::Wait | Examined::Undecided(_) => Err(Withdrawn),
         }
     }
-
-    /// Whether the Secret holds what was granted, as far as the receipt and the lists of the vaults tell.
-    fn is_current(&self, subject: &Subject<'_>, grant: &Grant) -> bool {
-        let references = grant.facts().references.iter();
-        let listed =
-            item_versions(references.map(|r| (&*r.item.vault_id, &*r.item.item_id, r.version)));
-        let receipt = subject.receipt.as_ref();
-        subject.state == SecretState::Intact
-            && receipt.is_some_and(|r| r.basis == basis(&subject.rendering, &listed))
-    }
-
-    fn confirmed(&self, subject: &Subject<'_>, record: Option<String>) -> Outcome {
-        let sync = subject.status.as_ref().and_then(|s| s.sync.clone());
-        let next = match sync {
-            Some(sync) => Next::Synced(SyncStatus {
-                stale_since: None,
-                ..sync
-            }),
-            None => Next::Failed(Problem::heals(
-                Reason::InternalError,
-                "the status lost what it said of the Secret",
-            )),
-        };
-        Outcome {
-            next,
-            record,
-            change: SecretChange::None,
-            created: None,
-            then: Then::Done,
-        }
-    }
-
-    fn written(
-        &self,
-        subject: &Subject<'_>,
-        grant: Grant,
-        delivered: Delivered,
-        record: Option<String>,
-    ) -> Outcome {
-        let Delivered {
-            items,
-            keys,
-            source,
-            written,
-        } = delivered;
-        let previous = subject.status.as_ref().and_then(|s| s.sync.as_ref());
-        let same_content = matches!(written.change, SecretChange::None | SecretChange::Retagged)
-            || subject
-                .receipt
-                .as_ref()
-                .is_some_and(|r| r.content_tag == written.receipt.content_tag);
-        let (content_revision, last_change_time) = match previous {
-            Some(previous) if same_content => {
-                (previous.content_revision, previous.last_change_time.clone())
-            }
-            Some(previous) => (previous.content_revision + 1, super::now()),
-            None => (1, super::now()),
-        };
-        let line = SecretLine {
-            name: &subject.entry.secret_name,
-            uid: &written.receipt.secret_uid,
-            change: written.change.as_str(),
-            source: source.as_str(),
-        };
-        let record = if written.change == SecretChange::None {
-            record
-        } else {
-            self.metrics.secret_changed(written.change.as_str());
-            match self
-                .audit
-                .record(&Entry::write(grant.facts(), grant.decision(), line))
-            {
-                Ok(id) => Some(id),
-                Err(error) => {
-                    tracing::error!(request = %subject.key, %error, "a change of a Secret was not recorded");
-                    record
-                }
-            }
-        };
-        let sync = SyncStatus {
-            secret_name: subject.entry.secret_name.to_string(),
-            source,
-            item_count: i32::try_from(items.len()).unwrap_or(i32::MAX),
-            items: items.into_iter().take(64).collect(),
-            keys,
-            content_revision,
-            last_change_time,
-            stale_since: None,
-            receipt: subject.signer.receipt(&subject.entry.uid, &written.receipt),
-        };
-        let change = written.change;
-        let created = (change == SecretChange::Created).then_some((grant, written));
-        Outcome {
-            next: Next::Synced(sync),
-            record,
-            change,
-            created,
-            then: Then::Done,
-        }
-    }
-
-    /// A failed fetch: refusals are believed only when they last, and a moved item is looked up again.
-    fn unfetched(
-        &self,
-        key: &ObjectKey,
-        error: &ConnectError,
-        server: &Server,
-        grant: &Grant,
-    ) -> Stop {
-        let class = error.class();
-        if class == Class::Moved || error.reason() == Reason::ItemNotFound {
-            for item in grant.facts().items() {
-                let _ = server.look_again(&item.vault_id);
-            }
-        }
-        let since = match class {
-            Class::Refused => self.with_memory(key, |m| match m.refused {
-                Some((reason, since)) if reason == error.reason() => since,
-                _ => {
-                    m.refused = Some((error.reason(), SystemTime::now()));
-                    SystemTime::now()
-                }
-            }),
-            Class::Unavailable | Class::Invalid | Class::Moved => SystemTime::now(),
-        };
-        let trouble = Trouble {
-            error: error.clone(),
-            since,
-        };
-        Stop::new(self.knowledge.problem_of(&trouble), Then::Retry)
-    }
-
-    fn troubled(&self, trouble: &Trouble) -> Outcome {
-        let problem = self.knowledge.problem_of(trouble);
-        let then = self.retry_of(&problem);
-        Outcome::failed(problem, then)
-    }
-
-    /// A tolerable problem turns into another one with time; all others are told of by what mends them.
-    fn retry_of(&self, problem: &Problem) -> Then {
-        match (&problem.severity, problem.reason) {
-            (Severity::Tolerable { .. }, Reason::ConnectUnavailable) => {
-                Then::At(self.until_stale(problem))
-            }
-            (Severity::Tolerable { .. }, _) => Then::Retry,
-            (Severity::Heals | Severity::Stalled, _) => Then::Done,
-        }
-    }
-
-    fn until_stale(&self, problem: &Problem) -> Duration {
-        let limit = self.knowledge.settings.max_staleness;
-        let Severity::Tolerable { since } = &problem.severity else {
-            return limit;
-        };
-        let since = SystemTime::from(since.0);
-        limit.saturating_sub(since.elapsed().unwrap_or_default()) + Duration::from_secs(1)
-    }
-
-    fn audit_grant(&self, subject: &Subject<'_>, grant: &Grant) -> Result<Option<String>, Problem> {
-        let (facts, decision) = (grant.facts(), grant.decision());
-        let entry = Entry::decision(&facts.request, Some(facts), decision);
-        let record = self.audit_decision(subject, &entry, &decision.digest)?;
-        if record.is_some() {
-            self.metrics.decided(decision.outcome, decision.reason);
-        }
-        Ok(record)
-    }
-
-    /// Records a decision that differs from the one in the status.
-    fn audit_decision(
-        &self,
-        subject: &Subject<'_>,
-        entry: &Entry<'_>,
-        digest: &str,
-    ) -> Result<Option<String>, Problem> {
-        let known = subject.status.as_ref().and_then(|s| s.decision.as_ref());
-        if known.is_some_and(|d| d.digest == digest) {
-            return Ok(None);
-        }
-        match self.audit.record(entry) {
-            Ok(id) => Ok(Some(id)),
-            Err(error) => Err(Problem::heals(Reason::AuditFailed, error.to_string())),
-        }
-    }
-
-    fn report(
-        &self,
-        entry: &RequestEntry,
-        decision: Option<crate::policy::Decision>,
-        has_secret: bool,
-        next: Next,
-        record: Option<String>,
-    ) -> Report {
-        Report {
-            generation: entry.generation,
-            now: super::now(),
-            decision,
-            has_secret,
-            next,
-            record: record.unwrap_or_default(),
-        }
-    }
-
-    /// Writes the status. Where the request changed under way, a Secret that was created for it goes again.
-    async fn record(
-        &self,
-        key: &ObjectKey,
-        entry: &Arc<RequestEntry>,
-        report: Report,
-        created: Option<(Grant, Written)>,
-        then: Then,
-    ) -> Then {
-        let mut entry = entry.clone();
-        for _ in 0..4 {
-            match self.statuses.write(key, &entry, &report).await {
-                Ok(()) => {
-                    let created = created.map(|(_, written)| (written, Instant::now()));
-                    self.with_memory(key, |m| m.created = created.or(m.created.take()));
-                    return then;
-                }
-                Err(ApiError::Conflict | ApiError::NotFound) => {}
-                Err(error) => {
-                    tracing::warn!(request = %key, %error, "the status was not written");
-                    return Then::Retry;
-                }
-            }
-            // Something else about the request changed: its labels, or what was decided on.
-            let fresh = match self.io.request(key).await {
-                Ok(fresh) => fresh,
-                Err(error) => {
-                    tracing::warn!(request = %key, %error, "the request could not be read again");
-                    return Then::Retry;
-                }
-            };
-            if let Some(view) = &fresh {
-                self.knowledge.index.observe_request(key, view);
-            }
-            let known = self
-                .knowledge
-                .index
-                .request(key)
-                .filter(|_| fresh.is_some());
-            match known {
-                Some(next)
-                    if next.uid == entry.uid
-                        && next.generation == entry.generation
-                        && !next.is_deleting =>
-                {
-                    entry = next;
-                }
-                _ => {
-                    if let Some((grant, written)) = &created {
-                        self.undo(key, grant.secret().name, written).await;
-                    }
-                    return if fresh.is_some() {
-                        Then::At(Duration::ZERO)
-                    } else {
-                        Then::Forget
-                    };
-                }
-            }
-        }
-        Then::Retry
-    }
-
-    async fn undo(&self, key: &ObjectKey, secret: &str, written: &Written) {
-        let secret = ObjectKey::new(&key.namespace, secret);
-        match self.secrets.undo(&secret, written).await {
-            Ok(()) => {
-                tracing::info!(request = %key, "a Secret written under a withdrawn grant was deleted again")
-            }
-            Err(ApiError::Conflict | ApiError::NotFound) => {}
-            Err(error) => {
-                tracing::error!(request = %key, %error, "a Secret written under a withdrawn grant stays")
-            }
-        }
-    }
-
-    /// Sends an Event for what is new: another reason of `Ready`, or a change of the Secret.
-    fn notify(&self, subject: &Subject<'_>, outcome: &Outcome) {
-        let ready = subject
-            .status
-            .as_ref()
-            .and_then(|s| s.conditions.iter().find(|c| c.type_ == "Ready"));
-        let reason = reason_of(&outcome.next);
-        let is_new = ready.is_none_or(|c| c.reason != reason.as_str());
-        let action = match outcome.change {
-            SecretChange::Created => "SecretCreated",
-            SecretChange::Updated => "SecretUpdated",
-            SecretChange::Repaired => "SecretRepaired",
-            SecretChange::Retagged => "SecretRetagged",
-            SecretChange::None if is_new => "Reconcile",
-            SecretChange::None => return,
-        };
-        let secret = &subject.entry.secret_name;
-        let (message, is_warning) = match &outcome.next {
-            Next::Failed(problem) => (problem.message.clone(), true),
-            Next::Synced(_) => match outcome.change {
-                SecretChange::None => {
-                    (format!("Secret {secret} holds what 1Password holds"), false)
-                }
-                change => (format!("Secret {secret} was {}", change.as_str()), false),
-            },
-            Next::Suspended => return,
-        };
-        self.events.send(Note {
-            key: subject.key.clone(),
-            uid: subject.entry.uid.to_string(),
-            reason,
-            action,
-            message,
-            is_warning,
-        });
-    }
-
-    fn with_memory<T>(&self, key: &ObjectKey, change: impl FnOnce(&mut Memory) -> T) -> T {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let value = change(memory.entry(key.clone()).or_default());
-        if memory
-            .get(key)
-            .is_some_and(|m| m.refused.is_none() && m.created.is_none())
-        {
-            memory.remove(key);
-        }
-        value
-    }
-
-    /// Drops memories whose time is over.
-    pub(super) fn prune(&self) {
-        let window = self.knowledge.settings.undo_window;
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.retain(|_, m| {
-            m.created = m.created.take().filter(|(_, at)| at.elapsed() < window);
-            m.created.is_some() || m.refused.is_some()
-        });
-    }
-
-    fn forget(&self, key: &ObjectKey) {
-        self.memory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
-    }
-}
-
-/// A delivery that went through.
-struct Delivered {
-    items: Vec<crate::api::SyncedItem>,
-    keys: Vec<String>,
-    source: crate::api::Source,
-    written: Written,
-}
-
-/// A delivery that did not.
-struct Stop {
-    problem: Problem,
-    then: Then,
-}
-
-impl Stop {
-    fn new(problem: Problem, then: Then) -> Self {
-        Self { problem, then }
-    }
-}
-
-/// The title of an item that is older than the list said, if there is one.
-fn behind<'v>(values: &'v Values<'_>) -> Option<&'v str> {
-    let references = values.grant().facts().references.iter();
-    references
-        .filter(|r| {
-            values
-                .item(&r.item)
-                .is_some_and(|item| item.version < r.version)
-        })
-        .map(|r| &*r.item.title)
-        .next()
-}
-
-fn reason_of(next: &Next) -> Reason {
-    match next {
-        Next::Synced(_) => Reason::Synced,
-        Next::Failed(problem) => problem.reason,
-        Next::Suspended => Reason::Suspended,
-    }
-}
-
-/// A digest of the part of the spec that decides what the Secret is.
-fn rendering(spec: &CredentialRequestSpec) -> Vec<u8> {
-    serde_json::to_vec(&(&spec.server_ref, &spec.data, &spec.target)).unwrap_or_default()
-}
-
-/// A digest of all that decides what the Secret holds. As long as it is the same the Secret need not be
-/// rendered again, whatever policy says meanwhile.
-fn basis(rendering: &[u8], item_versions: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update((rendering.len() as u64).to_be_bytes());
-    hash.update(rendering);
-    hash.update(item_versions);
-    hash.finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

@@ -1,25 +1,27 @@
+//! The ConnectServers of the operator's class: their clients, their actors and their status.
+
+mod connection;
+mod status;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client as KubeClient;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Event;
-use kube::{Api, Client as KubeClient};
-use secrecy::SecretString;
 use serde::Deserialize as _;
-use sha2::{Digest as _, Sha256};
 
-use crate::api::{
-    ALLOWED_HOSTS_ANNOTATION, ConditionType, Conditions, ConnectServer, ConnectServerSpec,
-    ConnectServerStatus, PURPOSE_CONNECT_TOKEN, PURPOSE_LABEL, Reason, normalized_origin,
-};
-use crate::connect::{BuildError, Client, ClientConfig};
-use crate::index::{Index, ObjectKey, Raw};
-use crate::kube_io::{ApiError, KubeIo};
+use crate::api::{ConnectServer, ConnectServerSpec, ConnectServerStatus, Reason};
+use crate::connect::{Client, ClientConfig};
+use crate::index::{Index, Raw};
+use crate::kube_io::KubeIo;
 use crate::settings::Settings;
 use crate::telemetry::Metrics;
-use crate::vaults::{ActorConfig, Health, News, Server};
+use crate::vaults::{ActorConfig, News, Server};
+use connection::{Failure, fingerprint, unbuilt};
+use status::status;
 
 /// The ConnectServers of the operator's class, and whether they can be used.
 #[derive(Clone, Default)]
@@ -84,7 +86,7 @@ impl Servers {
 /// What the task that keeps [`Servers`] is told.
 pub(super) enum Message {
     /// A ConnectServer changed.
-    Server(Event<Raw<ConnectServer>>),
+    Server(Box<Event<Raw<ConnectServer>>>),
     /// A Secret of the operator's namespace changed: its metadata, or that it is gone.
     Secret(String, Option<Box<ObjectMeta>>),
     /// A ConfigMap of the operator's namespace changed.
@@ -94,6 +96,9 @@ pub(super) enum Message {
     /// A server is to be looked at again.
     Retry(String),
 }
+
+/// Takes the news of a server, by name. Must not block.
+pub(super) type OnNews = Arc<dyn Fn(&str, News) + Send + Sync>;
 
 /// Keeps [`Servers`]: builds clients, starts and ends actors, writes status.
 pub(super) struct ServerTask {
@@ -108,7 +113,7 @@ pub(super) struct ServerTask {
     /// Sends messages to the task itself.
     pub(super) mailbox: tokio::sync::mpsc::UnboundedSender<Message>,
     /// Told which servers' requests are to be looked at, and what changed.
-    pub(super) on_news: Arc<dyn Fn(&str, News) + Send + Sync>,
+    pub(super) on_news: OnNews,
     pub(super) known: HashMap<String, KnownServer>,
     pub(super) secrets: BTreeMap<String, ObjectMeta>,
     pub(super) epoch: u64,
@@ -125,7 +130,7 @@ pub(super) struct KnownServer {
 impl ServerTask {
     pub(super) async fn handle(&mut self, message: Message) {
         match message {
-            Message::Server(event) => self.fold(event).await,
+            Message::Server(event) => self.fold(*event).await,
             Message::Secret(name, metadata) => {
                 match metadata {
                     Some(metadata) => self.secrets.insert(name.clone(), *metadata),
@@ -329,138 +334,6 @@ impl ServerTask {
         })))
     }
 
-    async fn connection(&self, spec: &ConnectServerSpec) -> Result<ClientConfig, Failure> {
-        let token = self.token(spec).await?;
-        let ca_pem = self.authority(spec).await?;
-        let limit = spec
-            .limits
-            .as_ref()
-            .and_then(|l| l.concurrency)
-            .and_then(|c| usize::try_from(c).ok());
-        Ok(ClientConfig {
-            host: spec.origin(),
-            token,
-            ca_pem,
-            connect_timeout: self.settings.connect_timeout,
-            call_timeout: self.settings.call_timeout,
-            item_body_limit: self.settings.item_body_limit,
-            list_body_limit: self.settings.list_body_limit,
-            concurrency: limit.unwrap_or(self.settings.server_concurrency),
-        })
-    }
-
-    /// Reads the token, after its Secret's metadata said that it is one and may be sent to the host.
-    async fn token(&self, spec: &ConnectServerSpec) -> Result<SecretString, Failure> {
-        let (reference, namespace) = (&spec.token_secret_ref, &self.namespace);
-        let (name, key, origin) = (&reference.name, reference.key(), spec.origin());
-        let missing = |what: &str| {
-            Failure::broken(
-                Reason::TokenNotFound,
-                format!(
-                    "{what}; make it: kubectl --namespace {namespace} create secret generic {name} \
-                     --from-literal={key}=<token>, then kubectl --namespace {namespace} label secret {name} \
-                     {PURPOSE_LABEL}={PURPOSE_CONNECT_TOKEN} and kubectl --namespace {namespace} annotate secret \
-                     {name} {ALLOWED_HOSTS_ANNOTATION}={origin}"
-                ),
-            )
-        };
-        let Some(metadata) = self.secrets.get(name) else {
-            return Err(missing(&format!(
-                "there is no Secret {name} in namespace {namespace}"
-            )));
-        };
-        let labelled = metadata
-            .labels
-            .as_ref()
-            .and_then(|l| l.get(PURPOSE_LABEL))
-            .map(String::as_str);
-        if labelled != Some(PURPOSE_CONNECT_TOKEN) {
-            return Err(Failure::broken(
-                Reason::TokenNotForHost,
-                format!(
-                    "Secret {name} is not marked as a Connect token, and is not read; if it is one: \
-                     kubectl --namespace {namespace} label secret {name} {PURPOSE_LABEL}={PURPOSE_CONNECT_TOKEN}"
-                ),
-            ));
-        }
-        let allowed = metadata
-            .annotations
-            .as_ref()
-            .and_then(|a| a.get(ALLOWED_HOSTS_ANNOTATION));
-        let hosts = allowed.map(String::as_str).unwrap_or_default();
-        if !hosts
-            .split(',')
-            .any(|host| normalized_origin(host) == origin)
-        {
-            let all = if hosts.is_empty() {
-                origin.clone()
-            } else {
-                format!("{hosts},{origin}")
-            };
-            return Err(Failure::broken(
-                Reason::TokenNotForHost,
-                format!(
-                    "Secret {name} does not allow its token to be sent to {origin}; to allow it: kubectl \
-                     --namespace {namespace} annotate --overwrite secret {name} {ALLOWED_HOSTS_ANNOTATION}={all}"
-                ),
-            ));
-        }
-        let secret = self.io.secret(&ObjectKey::new(namespace, name)).await?;
-        let bytes = secret
-            .and_then(|s| s.data)
-            .and_then(|mut data| data.remove(key));
-        let text = bytes
-            .and_then(|b| String::from_utf8(b.0).ok())
-            .map(|t| t.trim().to_owned());
-        match text {
-            Some(token) if !token.is_empty() => Ok(SecretString::from(token)),
-            Some(_) | None => Err(missing(&format!(
-                "Secret {name} of namespace {namespace} has no key {key} with a token"
-            ))),
-        }
-    }
-
-    async fn authority(&self, spec: &ConnectServerSpec) -> Result<Option<Vec<u8>>, Failure> {
-        let Some(ca) = &spec.ca else { return Ok(None) };
-        let missing = |kind: &str, name: &str, key: &str| {
-            Failure::broken(
-                Reason::CaInvalid,
-                format!(
-                    "spec.ca: there is no key {key} in {kind} {name} of namespace {}",
-                    self.namespace
-                ),
-            )
-        };
-        if let Some(reference) = &ca.secret_ref {
-            let secret = self
-                .io
-                .secret(&ObjectKey::new(&self.namespace, &reference.name))
-                .await?;
-            let pem = secret
-                .and_then(|s| s.data)
-                .and_then(|mut data| data.remove(reference.key()));
-            return pem
-                .map(|p| Some(p.0))
-                .ok_or_else(|| missing("Secret", &reference.name, reference.key()));
-        }
-        if let Some(reference) = &ca.config_map_ref {
-            let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-            let read =
-                tokio::time::timeout(self.settings.write_timeout, api.get_opt(&reference.name))
-                    .await;
-            let map = read
-                .map_err(|_| ApiError::TimedOut)?
-                .map_err(|_| ApiError::Unreachable)?;
-            let pem = map
-                .and_then(|m| m.data)
-                .and_then(|mut data| data.remove(reference.key()));
-            return pem
-                .map(|p| Some(p.into_bytes()))
-                .ok_or_else(|| missing("ConfigMap", &reference.name, reference.key()));
-        }
-        Ok(ca.inline.clone().map(String::into_bytes))
-    }
-
     async fn write_status(&mut self, name: &str) {
         let Some(Slot::Ours { state, .. }) = self.servers.get(name) else {
             return;
@@ -481,107 +354,10 @@ impl ServerTask {
         {
             Ok(()) => known.status = next,
             Err(error) => {
-                tracing::warn!(server = name, %error, "the status of a server was not written")
+                tracing::warn!(server = name, %error, "the status of a server was not written");
             }
         }
     }
-}
-
-enum Failure {
-    Broken(Broken),
-    Api(ApiError),
-}
-
-impl Failure {
-    fn broken(reason: Reason, message: String) -> Self {
-        Self::Broken(Broken { reason, message })
-    }
-}
-
-impl From<ApiError> for Failure {
-    fn from(error: ApiError) -> Self {
-        Self::Api(error)
-    }
-}
-
-fn unbuilt(error: BuildError, spec: &ConnectServerSpec) -> Broken {
-    let reason = match error {
-        BuildError::Token => Reason::TokenNotFound,
-        BuildError::Ca | BuildError::Tls => Reason::CaInvalid,
-        BuildError::Host => Reason::ConnectUnavailable,
-    };
-    Broken {
-        reason,
-        message: format!("no client for {}: {error}", spec.origin()),
-    }
-}
-
-/// What makes a connection another one. Not kept in clear: it covers the token.
-fn fingerprint(spec: &ConnectServerSpec, config: &ClientConfig) -> [u8; 32] {
-    use secrecy::ExposeSecret as _;
-    let mut hash = Sha256::new();
-    let interval = spec
-        .poll_interval()
-        .map(|i| i.as_millis())
-        .unwrap_or_default();
-    for part in [
-        config.host.as_bytes(),
-        config.token.expose_secret().as_bytes(),
-        config.ca_pem.as_deref().unwrap_or_default(),
-        &config.concurrency.to_be_bytes(),
-        &interval.to_be_bytes(),
-    ] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
-}
-
-/// The status of a server; none while nobody knows.
-fn status(
-    previous: &ConnectServerStatus,
-    state: &SlotState,
-    generation: i64,
-) -> Option<ConnectServerStatus> {
-    use ConditionType::{Reachable, Ready, TokenValid};
-    let set = Conditions::replacing(&previous.conditions, Some(generation), super::now());
-    let mut vault_count = previous.vault_count;
-    let conditions = match state {
-        SlotState::New => return None,
-        SlotState::Broken(Broken { reason, message }) => {
-            let token =
-                matches!(reason, Reason::TokenNotFound | Reason::TokenNotForHost).then_some(false);
-            set.set(Ready, Some(false), *reason, message)
-                .set(Reachable, None, *reason, message)
-                .set(TokenValid, token, *reason, message)
-        }
-        SlotState::Running(server) => {
-            let view = server.view();
-            match &view.health {
-                Health::Starting => return None,
-                Health::Good => {
-                    vault_count = i32::try_from(view.snapshot.vaults().count()).ok();
-                    let message =
-                        format!("{} answers and accepts the token", server.client().host());
-                    set.set(Ready, Some(true), Reason::Connected, &message)
-                        .set(Reachable, Some(true), Reason::Connected, &message)
-                        .set(TokenValid, Some(true), Reason::Connected, &message)
-                }
-                Health::Failing(trouble) => {
-                    let (reason, message) = (trouble.error.reason(), trouble.error.to_string());
-                    let refused = reason == Reason::TokenRejected || reason == Reason::AccessDenied;
-                    set.set(Ready, Some(false), reason, &message)
-                        .set(Reachable, Some(refused), reason, &message)
-                        .set(TokenValid, refused.then_some(false), reason, &message)
-                }
-            }
-        }
-    };
-    Some(ConnectServerStatus {
-        observed_generation: Some(generation),
-        conditions: conditions.finish(),
-        vault_count,
-    })
 }
 
 /// What an event of the Secrets of the operator's namespace says.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use json_patch::Patch as Operations;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
+use kube::runtime::events::{Event, Recorder, Reporter};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +20,9 @@ use crate::telemetry::Metrics;
 
 /// The name under which the operator's fields are managed.
 pub const FIELD_MANAGER: &str = "portcullis";
+
+/// The name under which Events are reported.
+const CONTROLLER: &str = "portcullis.dev/portcullis";
 
 /// Why the API server did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -170,6 +174,30 @@ impl KubeIo {
             api.patch_status(&key.name, &params, &patch),
         )
         .await
+    }
+
+    /// Publishes an Event.
+    ///
+    /// # Errors
+    /// When the API server does not take it.
+    pub async fn publish(
+        &self,
+        recorder: &Recorder,
+        event: &Event,
+        reference: &ObjectReference,
+    ) -> Result<(), ApiError> {
+        self.send("Event", "create", recorder.publish(event, reference))
+            .await
+    }
+
+    /// A recorder of Events for [`KubeIo::publish`].
+    #[must_use]
+    pub fn recorder(&self) -> Recorder {
+        let reporter = Reporter {
+            controller: CONTROLLER.to_owned(),
+            instance: None,
+        };
+        Recorder::new(self.client.clone(), reporter)
     }
 
     /// Replaces fields of the status of a cluster-wide object.

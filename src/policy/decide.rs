@@ -52,7 +52,7 @@ pub struct Refusal {
 #[derive(Debug)]
 pub enum Verdict {
     /// The items may be read and the Secret may be written.
-    Granted(Grant),
+    Granted(Box<Grant>),
     /// Nothing may be read.
     Refused(Refusal),
 }
@@ -248,7 +248,9 @@ fn score(facts: Facts, policies: &[&CompiledPolicy], mut digest: Digest) -> Verd
         digest: digest.finish(),
     };
     match worst {
-        Outcome::Allowed | Outcome::Alerted => Verdict::Granted(Grant::issue(facts, decision)),
+        Outcome::Allowed | Outcome::Alerted => {
+            Verdict::Granted(Box::new(Grant::issue(facts, decision)))
+        }
         Outcome::Denied => Verdict::Refused(Refusal { decision }),
     }
 }

@@ -148,7 +148,7 @@ impl SecretWriter {
             match self.create(&standing()?, &desired).await {
                 // What exists without our label is in no watch of ours: look whose it is.
                 Err(ApiError::AlreadyExists) => {
-                    existing = self.io.secret(&desired.key).await.map_err(api)?
+                    existing = self.io.secret(&desired.key).await.map_err(api)?;
                 }
                 Err(error) => return Err(api(error)),
                 Ok(written) => return Ok(written),

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Client, Resource as _};
+use kube::Resource as _;
+use kube::runtime::events::{Event, EventType};
 use tokio::sync::mpsc;
 
 use crate::api::{CredentialRequest, Reason};
 use crate::index::ObjectKey;
+use crate::kube_io::KubeIo;
 use crate::telemetry::Metrics;
 
 /// An Event to be sent about a request. Events of equal reason and action within minutes are counted on
@@ -24,7 +25,7 @@ pub struct Note {
     /// In words.
     pub message: String,
     /// Whether somebody should look.
-    pub is_warning: bool,
+    pub type_: EventType,
 }
 
 /// Takes Events off the path of the reconcile. A full queue drops and counts.
@@ -44,9 +45,8 @@ impl EventSink {
 }
 
 /// A sink, and the task that sends what it takes until the sink is dropped.
-#[must_use]
 pub fn event_queue(
-    client: Client,
+    io: KubeIo,
     capacity: usize,
     metrics: Arc<Metrics>,
 ) -> (EventSink, impl Future<Output = ()> + Send + 'static) {
@@ -56,13 +56,12 @@ pub fn event_queue(
         metrics: metrics.clone(),
     };
     let task = async move {
-        let reporter = Reporter {
-            controller: "portcullis.dev/portcullis".to_owned(),
-            instance: None,
-        };
-        let recorder = Recorder::new(client, reporter);
+        let recorder = io.recorder();
         while let Some(note) = notes.recv().await {
-            if let Err(error) = recorder.publish(&event(&note), &reference(&note)).await {
+            if let Err(error) = io
+                .publish(&recorder, &event(&note), &reference(&note))
+                .await
+            {
                 metrics.event_dropped();
                 tracing::debug!(request = %note.key, %error, "an Event was not sent");
             }
@@ -80,11 +79,7 @@ fn event(note: &Note) -> Event {
         text.pop();
     }
     Event {
-        type_: if note.is_warning {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        },
+        type_: note.type_,
         reason: note.reason.as_str().to_owned(),
         note: Some(text),
         action: note.action.to_owned(),

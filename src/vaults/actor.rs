@@ -10,6 +10,9 @@ use super::{Listing, Snapshot};
 use crate::connect::{Client, ConnectError};
 use crate::telemetry::Metrics;
 
+/// Says whether any request looks into a vault of an id.
+pub type InUse = Box<dyn Fn(&Arc<str>) -> bool + Send + Sync>;
+
 /// How an actor works.
 pub struct ActorConfig {
     /// The ConnectServer's name.
@@ -25,7 +28,7 @@ pub struct ActorConfig {
     /// The least time between two looks at the same list.
     pub look_interval: Duration,
     /// Whether any request looks into a vault of that id: others are not listed.
-    pub in_use: Box<dyn Fn(&Arc<str>) -> bool + Send + Sync>,
+    pub in_use: InUse,
     /// Told what changed. Must not block.
     pub on_news: Box<dyn Fn(News) + Send + Sync>,
     /// Counts calls and polls.
@@ -212,7 +215,7 @@ struct Actor {
     client: Arc<Client>,
     poll_interval: Duration,
     retry_first: Duration,
-    in_use: Box<dyn Fn(&Arc<str>) -> bool + Send + Sync>,
+    in_use: InUse,
     on_news: Box<dyn Fn(News) + Send + Sync>,
     metrics: Arc<Metrics>,
     view: watch::Sender<Arc<View>>,

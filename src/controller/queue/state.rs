@@ -27,8 +27,8 @@ pub(super) struct State<K> {
     sweep: Line<K>,
     /// The runs under way, by when they started.
     runs: BTreeMap<Tick, Lane>,
-    /// Additions to come. A key that waits has one, which any other addition of it replaces.
-    timers: BTreeMap<(Instant, Tick), (K, Lane)>,
+    /// The keys that wait, by when they are queued again.
+    timers: BTreeMap<(Instant, Tick), K>,
     parked: HashMap<ParkKey, BTreeMap<(Lane, Tick), K>>,
     /// When a resource was last unparked for more keys than were there. A run that started before may
     /// still park on it.
@@ -211,11 +211,6 @@ impl<K: Key> State<K> {
         self.enqueue(key, entry.memory, urgent, since);
     }
 
-    pub(super) fn add_after(&mut self, key: K, lane: Lane, delay: Duration, now: Instant) {
-        let at = (now + delay.min(FAR), self.tick());
-        self.timers.insert(at, (key, lane));
-    }
-
     /// Starts the run that is next: key, lane and failures so far.
     pub(super) fn take(&mut self, now: Instant) -> Option<(K, Lane, u32)> {
         self.fire(now);
@@ -336,7 +331,7 @@ impl<K: Key> State<K> {
 
     fn wait(&mut self, key: K, memory: Memory, lane: Lane, delay: Duration, now: Instant) {
         let at = (now + delay.min(FAR), self.tick());
-        self.timers.insert(at, (key.clone(), lane));
+        self.timers.insert(at, key.clone());
         self.put(key, Place::Waiting(at), lane, memory);
     }
 
@@ -375,13 +370,15 @@ impl<K: Key> State<K> {
         }
     }
 
-    /// Does what the timers say that are due.
+    /// Queues the keys whose time has come, each in its lane.
     fn fire(&mut self, now: Instant) {
         while let Some(timer) = self.timers.first_entry()
             && timer.key().0 <= now
         {
-            let (key, lane) = timer.remove();
-            self.add(key, lane, now);
+            let key = timer.remove();
+            if let Some(entry) = self.entries.remove(&key) {
+                self.enqueue(key, entry.memory, entry.lane, now);
+            }
         }
     }
 

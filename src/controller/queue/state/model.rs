@@ -14,7 +14,6 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 enum Op {
     Add(u32, Lane),
-    AddAfter(u32, Lane, Duration),
     Take,
     Finish(Index, Next),
     UnparkOne(ParkKey),
@@ -42,7 +41,6 @@ fn op() -> impl Strategy<Value = Op> {
     ];
     prop_oneof![
         6 => (0..KEYS, lane()).prop_map(|(key, lane)| Op::Add(key, lane)),
-        1 => (0..KEYS, lane(), seconds()).prop_map(|(key, lane, s)| Op::AddAfter(key, lane, s)),
         6 => Just(Op::Take),
         5 => (any::<Index>(), next).prop_map(|(which, next)| Op::Finish(which, next)),
         1 => resource().prop_map(Op::UnparkOne),
@@ -87,9 +85,12 @@ impl State<u32> {
             match entry.place {
                 Place::Queued { .. } | Place::Parked => assert!(seen.contains(key)),
                 Place::Running { started, .. } => assert_eq!(self.runs[&started], entry.lane),
-                Place::Waiting(at) => assert_eq!(self.timers[&at], (*key, entry.lane)),
+                Place::Waiting(at) => assert_eq!(self.timers[&at], *key),
             }
         }
+        let waiting = |entry: &&Entry| matches!(entry.place, Place::Waiting(_));
+        let waiting = self.entries.values().filter(waiting).count();
+        assert_eq!(waiting, self.timers.len());
         let running = |entry: &&Entry| matches!(entry.place, Place::Running { .. });
         let running = self.entries.values().filter(running).count();
         assert_eq!(running, self.runs.len());
@@ -115,20 +116,15 @@ impl State<u32> {
     }
 }
 
-/// A queue, and the runs that are owed: for each key, the time before which its next run does not count.
+/// A queue, and the keys that are owed a run.
 struct Model {
     state: State<u32>,
     now: Instant,
     running: Vec<u32>,
-    owed: HashMap<u32, Instant>,
+    owed: HashSet<u32>,
 }
 
 impl Model {
-    fn owe(&mut self, key: u32, from: Instant) {
-        let at = self.owed.entry(key).or_insert(from);
-        *at = from.max(*at);
-    }
-
     fn take(&mut self) -> bool {
         let Some((key, _, _)) = self.state.take(self.now) else {
             self.state.check_idle();
@@ -136,16 +132,14 @@ impl Model {
         };
         assert!(!self.running.contains(&key), "{key} runs twice at once");
         self.running.push(key);
-        if self.owed.get(&key).is_some_and(|from| *from <= self.now) {
-            self.owed.remove(&key);
-        }
+        self.owed.remove(&key);
         true
     }
 
     fn finish(&mut self, which: usize, next: Next) {
         let key = self.running.swap_remove(which);
         if !matches!(next, Next::Done | Next::Forget) {
-            self.owe(key, self.now);
+            self.owed.insert(key);
         }
         self.state.finish(key, next, 0.5, self.now);
     }
@@ -153,12 +147,8 @@ impl Model {
     fn apply(&mut self, op: Op) {
         match op {
             Op::Add(key, lane) => {
-                self.owe(key, self.now);
+                self.owed.insert(key);
                 self.state.add(key, lane, self.now);
-            }
-            Op::AddAfter(key, lane, delay) => {
-                self.owe(key, self.now + delay);
-                self.state.add_after(key, lane, delay, self.now);
             }
             Op::Take => drop(self.take()),
             Op::Finish(which, next) if !self.running.is_empty() => {
@@ -197,7 +187,7 @@ proptest! {
             state: state(workers, interactive_workers),
             now: Instant::now(),
             running: Vec::new(),
-            owed: HashMap::new(),
+            owed: HashSet::new(),
         };
         for op in ops {
             model.apply(op);

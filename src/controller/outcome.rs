@@ -1,0 +1,250 @@
+//! How a reconcile goes on from a decision, and what a failure means for the request.
+
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest as _, Sha256};
+
+use super::queue::Next as Then;
+use super::reconcile::{Reconciler, Subject};
+use crate::api::{CredentialRequestSpec, Reason, Source, SyncStatus, SyncedItem};
+use crate::audit::{Entry, SecretLine};
+use crate::connect::{Class, ConnectError};
+use crate::fetch::Values;
+use crate::index::ObjectKey;
+use crate::policy::Grant;
+use crate::render::item_versions;
+use crate::secret::{SecretChange, SecretState, Written};
+use crate::status::{Next, Problem, Severity};
+use crate::vaults::{Server, Trouble};
+
+/// How a reconcile went on from the decision.
+pub(super) struct Ended {
+    pub(super) next: Next,
+    pub(super) record: Option<String>,
+    pub(super) change: SecretChange,
+    pub(super) created: Option<(Grant, Written)>,
+    pub(super) then: Then,
+}
+
+impl Ended {
+    pub(super) fn failed(problem: Problem, then: Then) -> Self {
+        Self {
+            next: Next::Failed(problem),
+            record: None,
+            change: SecretChange::None,
+            created: None,
+            then,
+        }
+    }
+}
+
+/// A delivery that went through.
+pub(super) struct Delivered {
+    pub(super) items: Vec<SyncedItem>,
+    pub(super) keys: Vec<String>,
+    pub(super) source: Source,
+    pub(super) written: Written,
+}
+
+/// A delivery that did not.
+pub(super) struct Stop {
+    pub(super) problem: Problem,
+    pub(super) then: Then,
+}
+
+impl Stop {
+    pub(super) fn new(problem: Problem, then: Then) -> Self {
+        Self { problem, then }
+    }
+}
+
+impl Reconciler {
+    /// Whether the Secret holds what was granted, as far as the receipt and the lists of the vaults tell.
+    pub(super) fn is_current(&self, subject: &Subject<'_>, grant: &Grant) -> bool {
+        let references = grant.facts().references.iter();
+        let listed =
+            item_versions(references.map(|r| (&*r.item.vault_id, &*r.item.item_id, r.version)));
+        let receipt = subject.receipt.as_ref();
+        subject.state == SecretState::Intact
+            && receipt.is_some_and(|r| r.basis == basis(&subject.rendering, &listed))
+    }
+
+    pub(super) fn confirmed(&self, subject: &Subject<'_>, record: Option<String>) -> Ended {
+        let sync = subject.status.as_ref().and_then(|s| s.sync.clone());
+        let next = match sync {
+            Some(sync) => Next::Synced(SyncStatus {
+                stale_since: None,
+                ..sync
+            }),
+            None => Next::Failed(Problem::heals(
+                Reason::InternalError,
+                "the status lost what it said of the Secret",
+            )),
+        };
+        Ended {
+            next,
+            record,
+            change: SecretChange::None,
+            created: None,
+            then: Then::Done,
+        }
+    }
+
+    pub(super) fn written(
+        &self,
+        subject: &Subject<'_>,
+        grant: Grant,
+        delivered: Delivered,
+        record: Option<String>,
+    ) -> Ended {
+        let Delivered {
+            items,
+            keys,
+            source,
+            written,
+        } = delivered;
+        let previous = subject.status.as_ref().and_then(|s| s.sync.as_ref());
+        let same_content = matches!(written.change, SecretChange::None | SecretChange::Retagged)
+            || subject
+                .receipt
+                .as_ref()
+                .is_some_and(|r| r.content_tag == written.receipt.content_tag);
+        let (content_revision, last_change_time) = match previous {
+            Some(previous) if same_content => {
+                (previous.content_revision, previous.last_change_time.clone())
+            }
+            Some(previous) => (previous.content_revision + 1, super::now()),
+            None => (1, super::now()),
+        };
+        let line = SecretLine {
+            name: &subject.entry.secret_name,
+            uid: &written.receipt.secret_uid,
+            change: written.change.as_str(),
+            source: source.as_str(),
+        };
+        let record = if written.change == SecretChange::None {
+            record
+        } else {
+            self.metrics.secret_changed(written.change.as_str());
+            match self
+                .audit
+                .record(&Entry::write(grant.facts(), grant.decision(), line))
+            {
+                Ok(id) => Some(id),
+                Err(error) => {
+                    tracing::error!(request = %subject.key, %error, "a change of a Secret was not recorded");
+                    record
+                }
+            }
+        };
+        let sync = SyncStatus {
+            secret_name: subject.entry.secret_name.to_string(),
+            source,
+            item_count: i32::try_from(items.len()).unwrap_or(i32::MAX),
+            items: items.into_iter().take(64).collect(),
+            keys,
+            content_revision,
+            last_change_time,
+            stale_since: None,
+            receipt: subject.signer.receipt(&subject.entry.uid, &written.receipt),
+        };
+        let change = written.change;
+        let created = (change == SecretChange::Created).then_some((grant, written));
+        Ended {
+            next: Next::Synced(sync),
+            record,
+            change,
+            created,
+            then: Then::Done,
+        }
+    }
+
+    /// A failed fetch: refusals are believed only when they last, and a moved item is looked up again.
+    pub(super) fn unfetched(
+        &self,
+        key: &ObjectKey,
+        error: &ConnectError,
+        server: &Server,
+        grant: &Grant,
+    ) -> Stop {
+        let class = error.class();
+        if class == Class::Moved || error.reason() == Reason::ItemNotFound {
+            for item in grant.facts().items() {
+                let _ = server.look_again(&item.vault_id);
+            }
+        }
+        let since = match class {
+            Class::Refused => self.with_memory(key, |m| match m.refused {
+                Some((reason, since)) if reason == error.reason() => since,
+                _ => {
+                    m.refused = Some((error.reason(), SystemTime::now()));
+                    SystemTime::now()
+                }
+            }),
+            Class::Unavailable | Class::Invalid | Class::Moved => SystemTime::now(),
+        };
+        let trouble = Trouble {
+            error: error.clone(),
+            since,
+        };
+        Stop::new(self.knowledge.problem_of(&trouble), Then::Retry)
+    }
+
+    pub(super) fn troubled(&self, trouble: &Trouble) -> Ended {
+        let problem = self.knowledge.problem_of(trouble);
+        let then = self.retry_of(&problem);
+        Ended::failed(problem, then)
+    }
+
+    /// A tolerable problem turns into another one with time; all others are told of by what mends them.
+    pub(super) fn retry_of(&self, problem: &Problem) -> Then {
+        match (&problem.severity, problem.reason) {
+            (Severity::Tolerable { .. }, Reason::ConnectUnavailable) => {
+                Then::At(self.until_stale(problem))
+            }
+            (Severity::Tolerable { .. }, _) => Then::Retry,
+            (Severity::Heals | Severity::Stalled, _) => Then::Done,
+        }
+    }
+
+    pub(super) fn until_stale(&self, problem: &Problem) -> Duration {
+        let limit = self.knowledge.settings.max_staleness;
+        let Severity::Tolerable { since } = &problem.severity else {
+            return limit;
+        };
+        let since = SystemTime::from(since.0);
+        limit.saturating_sub(since.elapsed().unwrap_or_default()) + Duration::from_secs(1)
+    }
+}
+
+/// The title of an item that is older than the list said, if there is one.
+pub(super) fn behind<'v>(values: &'v Values<'_>) -> Option<&'v str> {
+    let references = values.grant().facts().references.iter();
+    references
+        .filter(|r| {
+            values
+                .item(&r.item)
+                .is_some_and(|item| item.version < r.version)
+        })
+        .map(|r| &*r.item.title)
+        .next()
+}
+
+/// A digest of the part of the spec that decides what the Secret is.
+pub(super) fn rendering(spec: &CredentialRequestSpec) -> Vec<u8> {
+    serde_json::to_vec(&(&spec.server_ref, &spec.data, &spec.target)).unwrap_or_default()
+}
+
+/// A digest of all that decides what the Secret holds. As long as it is the same the Secret need not be
+/// rendered again, whatever policy says meanwhile.
+pub(super) fn basis(rendering: &[u8], item_versions: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update((rendering.len() as u64).to_be_bytes());
+    hash.update(rendering);
+    hash.update(item_versions);
+    hash.finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,260 @@
+//! What a reconcile leaves behind: audit lines, the one status write, Events, and what is remembered.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use kube::runtime::events::EventType;
+
+use super::outcome::Ended;
+use super::queue::Next as Then;
+use super::reconcile::{Reconciler, Subject};
+use crate::api::{Outcome, Reason};
+use crate::audit::Entry;
+use crate::index::{ObjectKey, RequestEntry};
+use crate::kube_io::ApiError;
+use crate::policy::{Decision, Grant};
+use crate::secret::{SecretChange, Written};
+use crate::status::{Next, Note, Problem, Report};
+
+/// What is remembered of a request between reconciles; all of it may be lost.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// Since when Connect refuses an item of the request.
+    pub(super) refused: Option<(Reason, SystemTime)>,
+    /// Its Secret was created just now, under this digest.
+    pub(super) created: Option<(Written, Instant)>,
+}
+
+impl Reconciler {
+    pub(super) fn audit_grant(
+        &self,
+        subject: &Subject<'_>,
+        grant: &Grant,
+    ) -> Result<Option<String>, Problem> {
+        let (facts, decision) = (grant.facts(), grant.decision());
+        let entry = Entry::decision(&facts.request, Some(facts), decision);
+        let record = self.audit_decision(subject, &entry, &decision.digest)?;
+        if record.is_some() {
+            self.metrics.decided(decision.outcome, decision.reason);
+        }
+        Ok(record)
+    }
+
+    /// Records a decision that differs from the one in the status.
+    pub(super) fn audit_decision(
+        &self,
+        subject: &Subject<'_>,
+        entry: &Entry<'_>,
+        digest: &str,
+    ) -> Result<Option<String>, Problem> {
+        let known = subject.status.as_ref().and_then(|s| s.decision.as_ref());
+        if known.is_some_and(|d| d.digest == digest) {
+            return Ok(None);
+        }
+        match self.audit.record(entry) {
+            Ok(id) => Ok(Some(id)),
+            Err(error) => Err(Problem::heals(Reason::AuditFailed, error.to_string())),
+        }
+    }
+
+    pub(super) fn report(
+        &self,
+        entry: &RequestEntry,
+        decision: Option<Decision>,
+        has_secret: bool,
+        next: Next,
+        record: Option<String>,
+    ) -> Report {
+        Report {
+            generation: entry.generation,
+            now: super::now(),
+            decision,
+            has_secret,
+            next,
+            record: record.unwrap_or_default(),
+        }
+    }
+
+    /// Writes the status. Where the request changed under way, a Secret that was created for it goes again.
+    pub(super) async fn record(
+        &self,
+        key: &ObjectKey,
+        entry: &Arc<RequestEntry>,
+        report: Report,
+        created: Option<(Grant, Written)>,
+        then: Then,
+    ) -> Then {
+        let mut entry = entry.clone();
+        for _ in 0..4 {
+            match self.statuses.write(key, &entry, &report).await {
+                Ok(()) => {
+                    let created = created.map(|(_, written)| (written, Instant::now()));
+                    self.with_memory(key, |m| m.created = created.or(m.created.take()));
+                    return then;
+                }
+                Err(ApiError::Conflict | ApiError::NotFound) => {}
+                Err(error) => {
+                    tracing::warn!(request = %key, %error, "the status was not written");
+                    return Then::Retry;
+                }
+            }
+            // Something else about the request changed: its labels, or what was decided on.
+            let fresh = match self.io.request(key).await {
+                Ok(fresh) => fresh,
+                Err(error) => {
+                    tracing::warn!(request = %key, %error, "the request could not be read again");
+                    return Then::Retry;
+                }
+            };
+            if let Some(view) = &fresh {
+                self.knowledge.index.observe_request(key, view);
+            }
+            let known = self
+                .knowledge
+                .index
+                .request(key)
+                .filter(|_| fresh.is_some());
+            match known {
+                Some(next)
+                    if next.uid == entry.uid
+                        && next.generation == entry.generation
+                        && !next.is_deleting =>
+                {
+                    entry = next;
+                }
+                _ => {
+                    if let Some((grant, written)) = &created {
+                        self.undo(key, grant.secret().name, written).await;
+                    }
+                    return if fresh.is_some() {
+                        Then::At(Duration::ZERO)
+                    } else {
+                        Then::Forget
+                    };
+                }
+            }
+        }
+        Then::Retry
+    }
+
+    pub(super) async fn undo(&self, key: &ObjectKey, secret: &str, written: &Written) {
+        let secret = ObjectKey::new(&key.namespace, secret);
+        match self.secrets.undo(&secret, written).await {
+            Ok(()) => {
+                tracing::info!(request = %key, "a Secret written under a withdrawn grant was deleted again");
+            }
+            Err(ApiError::Conflict | ApiError::NotFound) => {}
+            Err(error) => {
+                tracing::error!(request = %key, %error, "a Secret written under a withdrawn grant stays");
+            }
+        }
+    }
+
+    /// Sends an Event for a decision that alerts and was not taken before.
+    pub(super) fn notify_alert(&self, subject: &Subject<'_>, decision: &Decision) {
+        let known = subject.status.as_ref().and_then(|s| s.decision.as_ref());
+        if decision.outcome == Outcome::Alerted && known.is_none_or(|d| d.digest != decision.digest)
+        {
+            self.send(
+                subject,
+                decision.reason,
+                "Decide",
+                decision.message.clone(),
+                EventType::Warning,
+            );
+        }
+    }
+
+    /// Sends an Event for what is new: another reason of `Ready`, or a change of the Secret.
+    pub(super) fn notify(&self, subject: &Subject<'_>, outcome: &Ended) {
+        let ready = subject
+            .status
+            .as_ref()
+            .and_then(|s| s.conditions.iter().find(|c| c.type_ == "Ready"));
+        let reason = reason_of(&outcome.next);
+        let is_new = ready.is_none_or(|c| c.reason != reason.as_str());
+        let action = match outcome.change {
+            SecretChange::Created => "SecretCreated",
+            SecretChange::Updated => "SecretUpdated",
+            SecretChange::Repaired => "SecretRepaired",
+            SecretChange::Retagged => "SecretRetagged",
+            SecretChange::None if is_new => "Reconcile",
+            SecretChange::None => return,
+        };
+        let secret = &subject.entry.secret_name;
+        let (message, type_) = match &outcome.next {
+            Next::Failed(problem) => (problem.message.clone(), EventType::Warning),
+            Next::Synced(_) => match outcome.change {
+                SecretChange::None => (
+                    format!("Secret {secret} holds what 1Password holds"),
+                    EventType::Normal,
+                ),
+                change => (
+                    format!("Secret {secret} was {}", change.as_str()),
+                    EventType::Normal,
+                ),
+            },
+            Next::Suspended => return,
+        };
+        self.send(subject, reason, action, message, type_);
+    }
+
+    fn send(
+        &self,
+        subject: &Subject<'_>,
+        reason: Reason,
+        action: &'static str,
+        message: String,
+        type_: EventType,
+    ) {
+        self.events.send(Note {
+            key: subject.key.clone(),
+            uid: subject.entry.uid.to_string(),
+            reason,
+            action,
+            message,
+            type_,
+        });
+    }
+
+    pub(super) fn with_memory<T>(
+        &self,
+        key: &ObjectKey,
+        change: impl FnOnce(&mut Memory) -> T,
+    ) -> T {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = change(memory.entry(key.clone()).or_default());
+        if memory
+            .get(key)
+            .is_some_and(|m| m.refused.is_none() && m.created.is_none())
+        {
+            memory.remove(key);
+        }
+        value
+    }
+
+    /// Drops memories whose time is over.
+    pub(super) fn prune(&self) {
+        let window = self.knowledge.settings.undo_window;
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.retain(|_, m| {
+            m.created = m.created.take().filter(|(_, at)| at.elapsed() < window);
+            m.created.is_some() || m.refused.is_some()
+        });
+    }
+
+    pub(super) fn forget(&self, key: &ObjectKey) {
+        self.memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
+    }
+}
+
+pub(super) fn reason_of(next: &Next) -> Reason {
+    match next {
+        Next::Synced(_) => Reason::Synced,
+        Next::Failed(problem) => problem.reason,
+        Next::Suspended => Reason::Suspended,
+    }
+}

@@ -1,0 +1,204 @@
+//! What it takes to talk to a server: a token that may be sent to its host, and an authority.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+
+use super::{Broken, ServerTask};
+use crate::api::{
+    ALLOWED_HOSTS_ANNOTATION, ConnectServerSpec, PURPOSE_CONNECT_TOKEN, PURPOSE_LABEL, Reason,
+    normalized_origin,
+};
+use crate::connect::{BuildError, ClientConfig};
+use crate::index::ObjectKey;
+use crate::kube_io::ApiError;
+
+impl ServerTask {
+    pub(super) async fn connection(
+        &self,
+        spec: &ConnectServerSpec,
+    ) -> Result<ClientConfig, Failure> {
+        let token = self.token(spec).await?;
+        let ca_pem = self.authority(spec).await?;
+        let limit = spec
+            .limits
+            .as_ref()
+            .and_then(|l| l.concurrency)
+            .and_then(|c| usize::try_from(c).ok());
+        Ok(ClientConfig {
+            host: spec.origin(),
+            token,
+            ca_pem,
+            connect_timeout: self.settings.connect_timeout,
+            call_timeout: self.settings.call_timeout,
+            item_body_limit: self.settings.item_body_limit,
+            list_body_limit: self.settings.list_body_limit,
+            concurrency: limit.unwrap_or(self.settings.server_concurrency),
+        })
+    }
+
+    /// Reads the token, after its Secret's metadata said that it is one and may be sent to the host.
+    async fn token(&self, spec: &ConnectServerSpec) -> Result<SecretString, Failure> {
+        let (reference, namespace) = (&spec.token_secret_ref, &self.namespace);
+        let (name, key, origin) = (&reference.name, reference.key(), spec.origin());
+        let missing = |what: &str| {
+            Failure::broken(
+                Reason::TokenNotFound,
+                format!(
+                    "{what}; make it: kubectl --namespace {namespace} create secret generic {name} \
+                     --from-literal={key}=<token>, then kubectl --namespace {namespace} label secret {name} \
+                     {PURPOSE_LABEL}={PURPOSE_CONNECT_TOKEN} and kubectl --namespace {namespace} annotate secret \
+                     {name} {ALLOWED_HOSTS_ANNOTATION}={origin}"
+                ),
+            )
+        };
+        let Some(metadata) = self.secrets.get(name) else {
+            return Err(missing(&format!(
+                "there is no Secret {name} in namespace {namespace}"
+            )));
+        };
+        let labelled = metadata
+            .labels
+            .as_ref()
+            .and_then(|l| l.get(PURPOSE_LABEL))
+            .map(String::as_str);
+        if labelled != Some(PURPOSE_CONNECT_TOKEN) {
+            return Err(Failure::broken(
+                Reason::TokenNotForHost,
+                format!(
+                    "Secret {name} is not marked as a Connect token, and is not read; if it is one: \
+                     kubectl --namespace {namespace} label secret {name} {PURPOSE_LABEL}={PURPOSE_CONNECT_TOKEN}"
+                ),
+            ));
+        }
+        let allowed = metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(ALLOWED_HOSTS_ANNOTATION));
+        let hosts = allowed.map(String::as_str).unwrap_or_default();
+        if !hosts
+            .split(',')
+            .any(|host| normalized_origin(host) == origin)
+        {
+            let all = if hosts.is_empty() {
+                origin.clone()
+            } else {
+                format!("{hosts},{origin}")
+            };
+            return Err(Failure::broken(
+                Reason::TokenNotForHost,
+                format!(
+                    "Secret {name} does not allow its token to be sent to {origin}; to allow it: kubectl \
+                     --namespace {namespace} annotate --overwrite secret {name} {ALLOWED_HOSTS_ANNOTATION}={all}"
+                ),
+            ));
+        }
+        let secret = self.io.secret(&ObjectKey::new(namespace, name)).await?;
+        let bytes = secret
+            .and_then(|s| s.data)
+            .and_then(|mut data| data.remove(key));
+        let text = bytes
+            .and_then(|b| String::from_utf8(b.0).ok())
+            .map(|t| t.trim().to_owned());
+        match text {
+            Some(token) if !token.is_empty() => Ok(SecretString::from(token)),
+            Some(_) | None => Err(missing(&format!(
+                "Secret {name} of namespace {namespace} has no key {key} with a token"
+            ))),
+        }
+    }
+
+    async fn authority(&self, spec: &ConnectServerSpec) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(ca) = &spec.ca else { return Ok(None) };
+        let missing = |kind: &str, name: &str, key: &str| {
+            Failure::broken(
+                Reason::CaInvalid,
+                format!(
+                    "spec.ca: there is no key {key} in {kind} {name} of namespace {}",
+                    self.namespace
+                ),
+            )
+        };
+        if let Some(reference) = &ca.secret_ref {
+            let secret = self
+                .io
+                .secret(&ObjectKey::new(&self.namespace, &reference.name))
+                .await?;
+            let pem = secret
+                .and_then(|s| s.data)
+                .and_then(|mut data| data.remove(reference.key()));
+            return pem
+                .map(|p| Some(p.0))
+                .ok_or_else(|| missing("Secret", &reference.name, reference.key()));
+        }
+        if let Some(reference) = &ca.config_map_ref {
+            let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+            let read =
+                tokio::time::timeout(self.settings.write_timeout, api.get_opt(&reference.name))
+                    .await;
+            let map = read
+                .map_err(|_| ApiError::TimedOut)?
+                .map_err(|_| ApiError::Unreachable)?;
+            let pem = map
+                .and_then(|m| m.data)
+                .and_then(|mut data| data.remove(reference.key()));
+            return pem
+                .map(|p| Some(p.into_bytes()))
+                .ok_or_else(|| missing("ConfigMap", &reference.name, reference.key()));
+        }
+        Ok(ca.inline.clone().map(String::into_bytes))
+    }
+}
+
+/// Why there is no connection.
+pub(super) enum Failure {
+    /// Something has to be mended.
+    Broken(Broken),
+    /// The API server did not answer; worth another try.
+    Api(ApiError),
+}
+
+impl Failure {
+    fn broken(reason: Reason, message: String) -> Self {
+        Self::Broken(Broken { reason, message })
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+pub(super) fn unbuilt(error: BuildError, spec: &ConnectServerSpec) -> Broken {
+    let reason = match error {
+        BuildError::Token => Reason::TokenNotFound,
+        BuildError::Ca | BuildError::Tls => Reason::CaInvalid,
+        BuildError::Host => Reason::ConnectUnavailable,
+    };
+    Broken {
+        reason,
+        message: format!("no client for {}: {error}", spec.origin()),
+    }
+}
+
+/// What makes a connection another one. Not kept in clear: it covers the token.
+pub(super) fn fingerprint(spec: &ConnectServerSpec, config: &ClientConfig) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let interval = spec
+        .poll_interval()
+        .map(|i| i.as_millis())
+        .unwrap_or_default();
+    for part in [
+        config.host.as_bytes(),
+        config.token.expose_secret().as_bytes(),
+        config.ca_pem.as_deref().unwrap_or_default(),
+        &config.concurrency.to_be_bytes(),
+        &interval.to_be_bytes(),
+    ] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
