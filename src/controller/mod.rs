@@ -361,6 +361,8 @@ impl Starting {
             known: HashMap::new(),
             secrets: std::collections::BTreeMap::new(),
             epoch: 0,
+            lists_to_come: 2,
+            latch: self.gate.add(),
         };
         self.tasks.spawn(async move {
             while let Some(message) = inbox.recv().await {

@@ -13,6 +13,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Event;
 use serde::Deserialize as _;
 
+use super::watch::Latch;
 use crate::api::{ConnectServer, ConnectServerSpec, ConnectServerStatus, Reason};
 use crate::connect::{Client, ClientConfig};
 use crate::index::{Index, Raw};
@@ -91,6 +92,8 @@ pub(super) enum Message {
     Secret(String, Option<Box<ObjectMeta>>),
     /// A ConfigMap of the operator's namespace changed.
     ConfigMap(String),
+    /// All Secrets, or all ConfigMaps, of the operator's namespace have been told of.
+    Listed,
     /// What the status of a server says may have changed.
     Status(String),
     /// A server is to be looked at again.
@@ -117,6 +120,11 @@ pub(super) struct ServerTask {
     pub(super) known: HashMap<String, KnownServer>,
     pub(super) secrets: BTreeMap<String, ObjectMeta>,
     pub(super) epoch: u64,
+    /// How many of the two lists of the operator's namespace are still to come: before that, a token that
+    /// was not told of yet is not missing.
+    pub(super) lists_to_come: u8,
+    /// Held until all servers are known: before that, a server that was not told of yet is not missing.
+    pub(super) latch: Latch,
 }
 
 pub(super) struct KnownServer {
@@ -141,6 +149,10 @@ impl ServerTask {
                     spec.token_secret_ref.name == name || ca.is_some_and(|r| r.name == name)
                 })
                 .await;
+            }
+            Message::Listed => {
+                self.lists_to_come = self.lists_to_come.saturating_sub(1);
+                self.refresh_where(|_| true).await;
             }
             Message::ConfigMap(name) => {
                 self.refresh_where(|spec| {
@@ -168,6 +180,7 @@ impl ServerTask {
                 for name in gone {
                     self.forget(&name);
                 }
+                self.latch.done();
             }
             Event::Delete(server) => {
                 if let Some(name) = server.metadata.name {
@@ -250,6 +263,9 @@ impl ServerTask {
 
     /// Reads token and authority, and replaces the actor if anything about the connection changed.
     async fn refresh(&mut self, name: &str) {
+        if self.lists_to_come > 0 {
+            return;
+        }
         let Some(spec) = self.known.get(name).map(|k| k.spec.clone()) else {
             return;
         };
@@ -368,7 +384,8 @@ pub(super) fn secret_message(event: Event<PartialObjectMeta<Secret>>) -> Option<
             Some(Message::Secret(name, Some(Box::new(secret.metadata))))
         }
         Event::Delete(secret) => Some(Message::Secret(secret.metadata.name?, None)),
-        Event::Init | Event::InitDone => None,
+        Event::InitDone => Some(Message::Listed),
+        Event::Init => None,
     }
 }
 
@@ -378,6 +395,7 @@ pub(super) fn config_map_message(event: Event<PartialObjectMeta<ConfigMap>>) -> 
         Event::InitApply(map) | Event::Apply(map) | Event::Delete(map) => {
             Some(Message::ConfigMap(map.metadata.name?))
         }
-        Event::Init | Event::InitDone => None,
+        Event::InitDone => Some(Message::Listed),
+        Event::Init => None,
     }
 }
