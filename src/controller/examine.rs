@@ -81,6 +81,13 @@ impl Knowledge {
         if view.health == Health::Starting {
             return Examined::Wait;
         }
+        // Before the first answer no vault is known, and what is allowed cannot be told from what is not:
+        // an outage is never a denial.
+        if let Health::Failing(trouble) = &view.health
+            && !view.is_known()
+        {
+            return Examined::Undecided(self.problem_of(trouble));
+        }
         let request = RequestFacts::new(
             &key.namespace,
             &key.name,

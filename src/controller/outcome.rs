@@ -104,11 +104,12 @@ impl Reconciler {
             written,
         } = delivered;
         let previous = subject.status.as_ref().and_then(|s| s.sync.as_ref());
-        let same_content = matches!(written.change, SecretChange::None | SecretChange::Retagged)
-            || subject
-                .receipt
-                .as_ref()
-                .is_some_and(|r| r.content_tag == written.receipt.content_tag);
+        let same_content = written.change == SecretChange::Retagged
+            || match &subject.receipt {
+                // Also where nothing was written now: the record of the write may have been lost.
+                Some(receipt) => receipt.content_tag == written.receipt.content_tag,
+                None => written.change == SecretChange::None,
+            };
         let (content_revision, last_change_time) = match previous {
             Some(previous) if same_content => {
                 (previous.content_revision, previous.last_change_time.clone())
@@ -230,9 +231,9 @@ pub(super) fn behind<'v>(values: &'v Values<'_>) -> Option<&'v str> {
         .next()
 }
 
-/// A digest of the part of the spec that decides what the Secret is.
-pub(super) fn rendering(spec: &CredentialRequestSpec) -> Vec<u8> {
-    serde_json::to_vec(&(&spec.server_ref, &spec.data, &spec.target)).unwrap_or_default()
+/// The part of the request that decides what the Secret is, with its UID: equal requests show no equal digest.
+pub(super) fn rendering(uid: &str, spec: &CredentialRequestSpec) -> Vec<u8> {
+    serde_json::to_vec(&(uid, &spec.server_ref, &spec.data, &spec.target)).unwrap_or_default()
 }
 
 /// A digest of all that decides what the Secret holds. As long as it is the same the Secret need not be

@@ -119,7 +119,7 @@ impl Reconciler {
         let state = self.state(key, &entry, &signer, receipt.as_ref());
         Ok(Subject {
             key,
-            rendering: rendering(&spec),
+            rendering: rendering(&entry.uid, &spec),
             entry,
             spec,
             status,

@@ -12,6 +12,11 @@ use super::Facts;
 const MAX_LEN: usize = 1024;
 /// How deep brackets, and runs of unary operators or conditionals, may nest. The parser recurses.
 const MAX_NESTING: usize = 24;
+/// How deep the parsed expression may be: a long sum or path nests without a bracket, and evaluation recurses.
+const MAX_DEPTH: usize = 32;
+/// The stack for parsing, which recurses by the source's length at worst: what is refused must not bring
+/// the process down first.
+const PARSER_STACK: usize = 64 << 20;
 /// How deep comprehensions (`all`, `exists`, `map`, …) may nest: each level multiplies the cost by the
 /// number of references.
 const MAX_COMPREHENSIONS: usize = 2;
@@ -93,6 +98,18 @@ impl Expression {
         if nesting(source) > MAX_NESTING {
             return Err(CompileError::TooDeep);
         }
+        // In a scope, so that an expression that is refused is dropped on that stack as well.
+        std::thread::scope(|scope| {
+            std::thread::Builder::new()
+                .stack_size(PARSER_STACK)
+                .spawn_scoped(scope, || Self::parse(source))
+                .map_err(|_| CompileError::TooDeep)?
+                .join()
+                .unwrap_or(Err(CompileError::TooDeep))
+        })
+    }
+
+    fn parse(source: &str) -> Result<Self, CompileError> {
         let program = Program::compile(source).map_err(|errors| {
             let first = errors.errors.first();
             CompileError::Syntax {
@@ -101,7 +118,7 @@ impl Expression {
                 message: first.map_or_else(|| "not a CEL expression".to_owned(), |e| e.msg.clone()),
             }
         })?;
-        check(program.expression(), &mut Vec::new(), 0)?;
+        Checker::default().check(program.expression(), 0)?;
         Ok(Self { program })
     }
 
@@ -148,94 +165,114 @@ fn nesting(source: &str) -> usize {
     deepest
 }
 
-fn check<'e>(
-    expression: &'e IdedExpr,
-    scope: &mut Vec<&'e str>,
-    comprehensions: usize,
-) -> Result<(), CompileError> {
-    match &expression.expr {
-        Expr::Unspecified | Expr::Literal(_) => Ok(()),
-        Expr::Ident(name) => {
-            let known = name.starts_with('@')
-                || VARIABLES.contains(&name.as_str())
-                || scope.contains(&name.as_str());
-            if known {
-                Ok(())
-            } else {
-                Err(CompileError::UnknownVariable(
-                    name.chars().take(64).collect(),
-                ))
-            }
-        }
-        Expr::Select(select) => check(&select.operand, scope, comprehensions),
-        Expr::Call(call) => {
-            // `sets.contains(a, b)` is parsed as a call of `contains` on an identifier `sets`.
-            let qualified = match call.target.as_ref().map(|t| &t.expr) {
-                Some(Expr::Ident(target)) if !scope.contains(&target.as_str()) => {
-                    Some(format!("{target}.{}", call.func_name))
-                        .filter(|name| FUNCTIONS.contains(&name.as_str()))
-                }
-                _ => None,
-            };
-            let operator = !call
-                .func_name
-                .starts_with(|c: char| c.is_ascii_alphabetic());
-            if qualified.is_none() {
-                if !operator && !FUNCTIONS.contains(&call.func_name.as_str()) {
-                    return Err(CompileError::UnknownFunction(
-                        call.func_name.chars().take(64).collect(),
-                    ));
-                }
-                if let Some(target) = &call.target {
-                    check(target, scope, comprehensions)?;
-                }
-            }
-            call.args
-                .iter()
-                .try_for_each(|argument| check(argument, scope, comprehensions))
-        }
-        Expr::List(list) => list
-            .elements
-            .iter()
-            .try_for_each(|element| check(element, scope, comprehensions)),
-        Expr::Map(map) => check_entries(map.entries.iter().map(|e| &e.expr), scope, comprehensions),
-        Expr::Struct(object) => check_entries(
-            object.entries.iter().map(|e| &e.expr),
-            scope,
-            comprehensions,
-        ),
-        Expr::Comprehension(comprehension) => {
-            let inner = comprehensions + 1;
-            if inner > MAX_COMPREHENSIONS {
-                return Err(CompileError::TooManyComprehensions);
-            }
-            check(&comprehension.iter_range, scope, comprehensions)?;
-            check(&comprehension.accu_init, scope, comprehensions)?;
-            let depth = scope.len();
-            scope.push(&comprehension.iter_var);
-            scope.extend(comprehension.iter_var2.as_deref());
-            scope.push(&comprehension.accu_var);
-            check(&comprehension.loop_cond, scope, inner)?;
-            check(&comprehension.loop_step, scope, inner)?;
-            check(&comprehension.result, scope, inner)?;
-            scope.truncate(depth);
-            Ok(())
-        }
-    }
+/// Walks an expression and refuses what rules do not have.
+#[derive(Default)]
+struct Checker<'e> {
+    /// The variables of the comprehensions around.
+    scope: Vec<&'e str>,
+    depth: usize,
 }
 
-fn check_entries<'e>(
-    mut entries: impl Iterator<Item = &'e EntryExpr>,
-    scope: &mut Vec<&'e str>,
-    comprehensions: usize,
-) -> Result<(), CompileError> {
-    entries.try_for_each(|entry| match entry {
-        EntryExpr::StructField(field) => check(&field.value, scope, comprehensions),
-        EntryExpr::MapEntry(entry) => {
-            check(&entry.key, scope, comprehensions)?;
-            check(&entry.value, scope, comprehensions)
+impl<'e> Checker<'e> {
+    fn check(
+        &mut self,
+        expression: &'e IdedExpr,
+        comprehensions: usize,
+    ) -> Result<(), CompileError> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(CompileError::TooDeep);
         }
-    })
+        self.inspect(&expression.expr, comprehensions)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn inspect(&mut self, expression: &'e Expr, comprehensions: usize) -> Result<(), CompileError> {
+        match expression {
+            Expr::Unspecified | Expr::Literal(_) => Ok(()),
+            Expr::Ident(name) => {
+                let known = name.starts_with('@')
+                    || VARIABLES.contains(&name.as_str())
+                    || self.scope.contains(&name.as_str());
+                if known {
+                    Ok(())
+                } else {
+                    Err(CompileError::UnknownVariable(
+                        name.chars().take(64).collect(),
+                    ))
+                }
+            }
+            Expr::Select(select) => self.check(&select.operand, comprehensions),
+            Expr::Call(call) => {
+                // `sets.contains(a, b)` is parsed as a call of `contains` on an identifier `sets`.
+                let qualified = match call.target.as_ref().map(|t| &t.expr) {
+                    Some(Expr::Ident(target)) if !self.scope.contains(&target.as_str()) => {
+                        Some(format!("{target}.{}", call.func_name))
+                            .filter(|name| FUNCTIONS.contains(&name.as_str()))
+                    }
+                    _ => None,
+                };
+                let operator = !call
+                    .func_name
+                    .starts_with(|c: char| c.is_ascii_alphabetic());
+                if qualified.is_none() {
+                    if !operator && !FUNCTIONS.contains(&call.func_name.as_str()) {
+                        return Err(CompileError::UnknownFunction(
+                            call.func_name.chars().take(64).collect(),
+                        ));
+                    }
+                    if let Some(target) = &call.target {
+                        self.check(target, comprehensions)?;
+                    }
+                }
+                call.args
+                    .iter()
+                    .try_for_each(|argument| self.check(argument, comprehensions))
+            }
+            Expr::List(list) => list
+                .elements
+                .iter()
+                .try_for_each(|element| self.check(element, comprehensions)),
+            Expr::Map(map) => {
+                self.check_entries(map.entries.iter().map(|e| &e.expr), comprehensions)
+            }
+            Expr::Struct(object) => {
+                self.check_entries(object.entries.iter().map(|e| &e.expr), comprehensions)
+            }
+            Expr::Comprehension(comprehension) => {
+                let inner = comprehensions + 1;
+                if inner > MAX_COMPREHENSIONS {
+                    return Err(CompileError::TooManyComprehensions);
+                }
+                self.check(&comprehension.iter_range, comprehensions)?;
+                self.check(&comprehension.accu_init, comprehensions)?;
+                let outer = self.scope.len();
+                self.scope.push(&comprehension.iter_var);
+                self.scope.extend(comprehension.iter_var2.as_deref());
+                self.scope.push(&comprehension.accu_var);
+                self.check(&comprehension.loop_cond, inner)?;
+                self.check(&comprehension.loop_step, inner)?;
+                self.check(&comprehension.result, inner)?;
+                self.scope.truncate(outer);
+                Ok(())
+            }
+        }
+    }
+
+    fn check_entries(
+        &mut self,
+        mut entries: impl Iterator<Item = &'e EntryExpr>,
+        comprehensions: usize,
+    ) -> Result<(), CompileError> {
+        entries.try_for_each(|entry| match entry {
+            EntryExpr::StructField(field) => self.check(&field.value, comprehensions),
+            EntryExpr::MapEntry(entry) => {
+                self.check(&entry.key, comprehensions)?;
+                self.check(&entry.value, comprehensions)
+            }
+        })
+    }
 }
 
 /// The facts of one request in CEL's terms. Not `Send`: made for each decision, where it is used.
@@ -402,6 +439,32 @@ mod tests {
             Expression::compile("refs.all(a, refs.all(b, refs.all(c, c.key == a.key)))")
                 .unwrap_err(),
             CompileError::TooManyComprehensions
+        );
+    }
+
+    #[test]
+    fn what_nests_out_of_sight_is_refused_and_harms_nothing() {
+        let brackets = format!("{}true{}", "(".repeat(450), ")".repeat(450));
+        for source in [
+            format!("// it's\n{brackets}"),
+            format!("r'\\' == '' || {brackets}"),
+            format!("'''it's''' == '' || {brackets}"),
+            format!("{}1 != 1", "1+".repeat(500)),
+            format!("{}'' != ''", "''+".repeat(330)),
+            format!("request{} == ''", ".a".repeat(490)),
+            format!("refs{} == ''", "[0]".repeat(320)),
+            format!("{}true", "true==".repeat(160)),
+            format!("// it's\n{}true", "true?true:".repeat(100)),
+            format!("// it's\n{}", "[".repeat(1000)),
+            format!("// it's\n{}", "{1:".repeat(330)),
+        ] {
+            assert!(source.len() <= MAX_LEN);
+            assert!(Expression::compile(&source).is_err(), "{source}");
+        }
+        // As deep as is allowed can be evaluated on the stack of any thread.
+        assert_eq!(
+            eval(&format!("{}1 != 1", "1+".repeat(MAX_DEPTH - 3))),
+            Ok(true)
         );
     }
 

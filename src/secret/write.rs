@@ -224,6 +224,10 @@ impl SecretWriter {
                     .written(desired, SecretChange::None, tag.clone(), secret.clone())
                     .map_err(api);
             }
+            // What we wrote last is what we would write now: somebody put an older content back.
+            (Some(_), false) if receipt.is_some_and(|r| r.content_tag == desired.content_tag) => {
+                SecretChange::Repaired
+            }
             (Some(_), false) => SecretChange::Updated,
             (None, true) if state == SecretState::Unproven => SecretChange::Retagged,
             (None, _) => SecretChange::Repaired,
@@ -396,7 +400,9 @@ fn tag_if_whole(
     };
     let whole = label == "true"
         && owners == desired.owner_references
-        && *owner_tag == desired.owner_tag
+        // Also one of an older key: it is replaced with the next content, not for its own sake.
+        && signer.check_owner(owner_tag, &desired.key.namespace, &desired.key.name, desired.request)
+            == super::Proof::Valid
         && signer.check_content(content_tag, content) == super::Proof::Valid;
     for mut value in data.into_values() {
         value.zeroize();

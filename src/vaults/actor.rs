@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -75,8 +75,18 @@ pub struct View {
     pub health: Health,
     /// Vaults whose items could not be listed.
     pub vault_troubles: BTreeMap<Arc<str>, Trouble>,
+    /// When the last lists came, not when they were asked for: a list may take longer than the time
+    /// between two looks.
     listed_at: BTreeMap<Arc<str>, Instant>,
     polled_at: Option<Instant>,
+}
+
+impl View {
+    /// Whether the server ever said which vaults there are.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.polled_at.is_some()
+    }
 }
 
 /// A handle on a server. The actor ends when the last handle is dropped.
@@ -97,12 +107,13 @@ impl fmt::Debug for Server {
     }
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What many may ask for at the same time, and when: what was done since need not be done again.
+#[derive(Debug)]
 enum Command {
-    /// List a vault.
-    List(Arc<str>),
     /// Poll at once.
-    Poll,
+    Poll(Instant),
+    /// List a vault.
+    List(Arc<str>, Instant),
 }
 
 impl Server {
@@ -178,10 +189,12 @@ impl Server {
         self.permits.clone().try_acquire_owned().ok()
     }
 
-    /// Has a vault listed; [`News::Vault`] tells when that is done.
+    /// Has a vault listed that is not yet; [`News::Vault`] tells when that is done.
     pub fn list(&self, vault_id: &Arc<str>) {
         // The actor only ends when this handle does.
-        let _ = self.commands.send(Command::List(vault_id.clone()));
+        let _ = self
+            .commands
+            .send(Command::List(vault_id.clone(), Instant::now()));
     }
 
     /// Has a vault listed again because something was not in the last list, unless that list is fresh.
@@ -200,7 +213,7 @@ impl Server {
     pub fn look_for_vaults(&self) -> bool {
         let fresh = self.is_fresh(self.view.borrow().polled_at);
         if !fresh {
-            let _ = self.commands.send(Command::Poll);
+            let _ = self.commands.send(Command::Poll(Instant::now()));
         }
         !fresh
     }
@@ -229,26 +242,48 @@ impl Actor {
         let mut next_poll = tokio::time::Instant::now();
         loop {
             let first = tokio::select! {
-                () = tokio::time::sleep_until(next_poll) => Command::Poll,
+                () = tokio::time::sleep_until(next_poll) => None,
                 command = self.inbox.recv() => match command {
-                    Some(command) => command,
+                    Some(command) => Some(command),
                     None => return,
                 },
             };
-            let mut commands = BTreeSet::from([first]);
-            while let Ok(command) = self.inbox.try_recv() {
-                commands.insert(command);
+            let (mut polls, mut looks) = (first.is_none(), false);
+            let mut wanted = BTreeMap::new();
+            let mut next = first.or_else(|| self.inbox.try_recv().ok());
+            while let Some(command) = next {
+                match command {
+                    Command::Poll(asked) => {
+                        looks = true;
+                        polls |= self.current().polled_at.is_none_or(|at| at < asked);
+                    }
+                    Command::List(vault_id, asked) => {
+                        wanted
+                            .entry(vault_id)
+                            .and_modify(|at: &mut Instant| *at = asked.max(*at))
+                            .or_insert(asked);
+                    }
+                }
+                next = self.inbox.try_recv().ok();
             }
-            if commands.remove(&Command::Poll) {
+            if polls {
                 let moved = self.poll().await;
-                commands.extend(moved.into_iter().map(Command::List));
+                wanted.extend(moved.into_iter().map(|vault_id| (vault_id, Instant::now())));
                 next_poll = tokio::time::Instant::now() + self.pause();
             }
-            let vaults = commands.into_iter().filter_map(|command| match command {
-                Command::List(vault_id) => Some(vault_id),
-                Command::Poll => None,
-            });
-            self.list(vaults.collect()).await;
+            if looks {
+                // Whoever asked waits for word, also where nothing changed.
+                (self.on_news)(News::Vaults);
+            }
+            let listed_at = self.current().listed_at;
+            let (due, done): (Vec<_>, Vec<_>) = wanted
+                .into_iter()
+                .partition(|(vault_id, asked)| listed_at.get(vault_id).is_none_or(|at| at < asked));
+            for (vault_id, _) in done {
+                (self.on_news)(News::Vault(vault_id));
+            }
+            self.list(due.into_iter().map(|(vault_id, _)| vault_id).collect())
+                .await;
         }
     }
 
@@ -288,7 +323,7 @@ impl Actor {
                 self.publish(View {
                     snapshot,
                     health: Health::Good,
-                    polled_at: Some(started),
+                    polled_at: Some(Instant::now()),
                     ..before.clone()
                 });
                 if changed {
@@ -349,17 +384,13 @@ impl Actor {
                     .as_ref()
                     .map_or_else(|e| e.reason().as_str(), |_| "ok");
                 metrics.called(name, "items", result, started.elapsed());
-                (
-                    vault_id,
-                    started,
-                    answer.map(|items| Listing::new(guard, items)),
-                )
+                (vault_id, answer.map(|items| Listing::new(guard, items)))
             }
         });
-        for (vault_id, started, answer) in join_all(lists).await {
+        for (vault_id, answer) in join_all(lists).await {
             let before = self.current();
             let mut view = View::clone(&before);
-            view.listed_at.insert(vault_id.clone(), started);
+            view.listed_at.insert(vault_id.clone(), Instant::now());
             match answer {
                 Ok(listing) => {
                     view.vault_troubles.remove(&vault_id);
