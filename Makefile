@@ -1,0 +1,92 @@
+# What one does in this repository. `make` lists it.
+# CARGO_TARGET_DIR is honoured, and PORTCULLIS_CACHE where the control plane and the Connect clients are kept.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# For the demo, from the command line or the environment.
+export KEEP
+# A part of the names of the tests to run: make it TESTS=schema::
+TESTS ?=
+# What `make bench` is to measure: make bench BENCH_ARGS="--requests 1000 --vaults 10"
+BENCH_ARGS ?=
+
+# Analysed as it is built, or all of Kubernetes would be compiled a second time.
+GO_IN_CLUSTER := cd tests/cluster && CGO_ENABLED=0 go
+
+.PHONY: help
+help: ## List what there is to make
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: demo
+demo: ## Show the operator at work on a control plane of its own; KEEP=1 leaves it up until Ctrl-C
+	@tests/demo/run.sh
+
+.PHONY: test
+test: ## Check everything: format, clippy, unit and documentation tests, integration, conformance
+	@$(MAKE) lint
+	@$(MAKE) unit
+	@$(MAKE) doc
+	@$(MAKE) it
+	@$(MAKE) conformance
+	@echo '==> all passed'
+
+.PHONY: lint
+lint: ## Check format, clippy and the Go code of the control plane
+	@echo '==> format'
+	@cargo fmt --all --check
+	@unformatted=$$("$$(go env GOROOT)/bin/gofmt" -l tests/cluster); \
+	if [[ -n $$unformatted ]]; then echo "not as gofmt has it; run make fmt: $$unformatted" >&2; exit 1; fi
+	@echo '==> clippy'
+	@cargo clippy --workspace --all-targets -- -D warnings
+	@echo '==> go vet (the first time it compiles Kubernetes: some minutes)'
+	@$(GO_IN_CLUSTER) vet -trimpath -buildvcs=false .
+
+.PHONY: unit
+unit: ## Run the tests that need nothing but Rust
+	@echo '==> unit tests'
+	@cargo test --workspace --lib --bins --test http -- $(TESTS)
+
+.PHONY: doc
+doc: ## Run the tests in the documentation, those among them that must not compile
+	@echo '==> documentation tests'
+	@cargo test --workspace --doc -- $(TESTS)
+
+.PHONY: it
+it: cluster ## Run the integration tests on a real control plane; TESTS=part-of-a-name
+	@echo '==> integration tests'
+	@cargo test --workspace --test it -- $(TESTS)
+
+.PHONY: conformance
+conformance: ## Drive the development Connect server with the official 1Password clients
+	@echo '==> conformance of the development Connect server'
+	@tests/connect/conformance/run.sh
+
+.PHONY: bench
+bench: cluster ## Measure; BENCH_ARGS="--requests N --vaults V --keys K"
+	@cargo run --release -p portcullis-bench -- $(BENCH_ARGS)
+
+.PHONY: cluster
+cluster: ## Build the control plane of the tests, unless it is there
+	@tests/cluster/build.sh >/dev/null
+
+.PHONY: crds
+crds: ## Write crds/ anew from src/api
+	@program=$$(cargo build -p portcullis --bin portcullis --message-format=json-render-diagnostics \
+	  | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'); \
+	trap 'rm -f crds/.new' EXIT; \
+	for kind in $$("$$program" crd | sed -n 's/^    kind: //p'); do \
+	  "$$program" crd --kind "$$kind" >crds/.new; \
+	  mv crds/.new "crds/$$(sed -n 's/^    plural: //p' crds/.new).yaml"; \
+	done
+
+.PHONY: fmt
+fmt: ## Format all code
+	@cargo fmt --all
+	@"$$(go env GOROOT)/bin/gofmt" -w tests/cluster
+
+.PHONY: clean
+clean: ## Remove what was built, but for the control plane in the cache
+	@cargo clean
+	@echo "the control plane stays in $$(tests/cluster/build.sh --path)"
