@@ -169,7 +169,7 @@ impl<'a> DecisionLine<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// A decision. Without facts nothing was resolved, and no item is named.
+    /// A decision. Without facts no item is named: it may be one that the namespace must not know of.
     #[must_use]
     pub fn decision(
         request: &'a RequestFacts,

@@ -18,7 +18,7 @@ use crate::render::render;
 use crate::secret::{
     MasterKeys, Receipt, SecretChange, SecretState, SecretWriter, Signer, state_of,
 };
-use crate::status::{EventSink, Next, Problem, StatusWriter};
+use crate::status::{EventSink, Next, Problem, Severity, StatusWriter};
 use crate::telemetry::Metrics;
 use crate::vaults::Server;
 
@@ -157,7 +157,7 @@ impl Reconciler {
         let problem = Problem::refused(&refusal.decision);
         let record = match self.audit_decision(
             subject,
-            &Entry::decision(&request, None, &refusal.decision),
+            &Entry::decision(&request, refusal.facts.as_deref(), &refusal.decision),
             &refusal.decision.digest,
         ) {
             Ok(record) => record,
@@ -167,8 +167,11 @@ impl Reconciler {
             self.metrics
                 .decided(refusal.decision.outcome, refusal.decision.reason);
         }
+        // A policy that is missing or broken takes nothing back: it does not say that the grant was wrong.
+        let is_denial = matches!(problem.severity, Severity::Stalled);
         let created = self.with_memory(subject.key, |m| m.created.take());
         if let Some((written, at)) = created
+            && is_denial
             && at.elapsed() < self.knowledge.settings.undo_window
         {
             self.undo(subject.key, &subject.entry.secret_name, &written)

@@ -46,6 +46,8 @@ pub struct Factor {
 pub struct Refusal {
     /// Why; its outcome is `Denied`.
     pub decision: Decision,
+    /// What it was decided on; nothing when a reference is outside access.
+    pub facts: Option<Box<Facts>>,
 }
 
 /// What [`decide`] returns.
@@ -82,7 +84,10 @@ impl Refusal {
         );
         let mut digest = Digest::new(request);
         digest.part("outside", keys.iter().copied());
-        refused(Reason::VaultNotAllowed, message, digest)
+        Self {
+            decision: refused(Reason::VaultNotAllowed, message, digest),
+            facts: None,
+        }
     }
 }
 
@@ -104,16 +109,23 @@ pub fn decide(facts: Facts, access: &Access<'_>, policies: &PolicySet) -> Verdic
     let mut digest = Digest::new(&facts.request);
     digest_facts(&mut digest, &facts, access);
 
-    if let Some(refusal) = refuse_mismatch(&facts, &digest) {
-        return Verdict::Refused(refusal);
+    if let Some(decision) = refuse_mismatch(&facts, &digest) {
+        return refusal(decision, facts);
     }
     match applying(&facts, policies, &digest) {
         Ok(policies) => score(facts, &policies, digest),
-        Err(refusal) => Verdict::Refused(refusal),
+        Err(decision) => refusal(decision, facts),
     }
 }
 
-fn refuse_mismatch(facts: &Facts, digest: &Digest) -> Option<Refusal> {
+fn refusal(decision: Decision, facts: Facts) -> Verdict {
+    Verdict::Refused(Refusal {
+        decision,
+        facts: Some(Box::new(facts)),
+    })
+}
+
+fn refuse_mismatch(facts: &Facts, digest: &Digest) -> Option<Decision> {
     let claimed = facts.request.claimed_environment.as_ref()?;
     let other = facts
         .references
@@ -136,7 +148,7 @@ fn applying<'p>(
     facts: &Facts,
     policies: &'p PolicySet,
     digest: &Digest,
-) -> Result<Vec<&'p CompiledPolicy>, Refusal> {
+) -> Result<Vec<&'p CompiledPolicy>, Decision> {
     let mut compiled = Vec::new();
     for state in policies.iter() {
         match state {
@@ -251,7 +263,7 @@ fn score(facts: Facts, policies: &[&CompiledPolicy], mut digest: Digest) -> Verd
         Outcome::Allowed | Outcome::Alerted => {
             Verdict::Granted(Box::new(Grant::issue(facts, decision)))
         }
-        Outcome::Denied => Verdict::Refused(Refusal { decision }),
+        Outcome::Denied => refusal(decision, facts),
     }
 }
 
@@ -334,18 +346,16 @@ fn listed(keys: &[&str]) -> String {
     format!("spec.data[{}]{suffix}", shown.join(", "))
 }
 
-fn refused(reason: Reason, message: String, mut digest: Digest) -> Refusal {
+fn refused(reason: Reason, message: String, mut digest: Digest) -> Decision {
     digest.part("refused", [reason.as_str()]);
-    Refusal {
-        decision: Decision {
-            outcome: Outcome::Denied,
-            reason,
-            risk_score: 0,
-            factors: Vec::new(),
-            recommendations: Vec::new(),
-            message,
-            digest: digest.finish(),
-        },
+    Decision {
+        outcome: Outcome::Denied,
+        reason,
+        risk_score: 0,
+        factors: Vec::new(),
+        recommendations: Vec::new(),
+        message,
+        digest: digest.finish(),
     }
 }
 

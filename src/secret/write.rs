@@ -230,6 +230,8 @@ impl SecretWriter {
             }
             (Some(_), false) => SecretChange::Updated,
             (None, true) if state == SecretState::Unproven => SecretChange::Retagged,
+            // The request changed, which may be all that there is to it.
+            (None, _) if receipt.is_some_and(|r| r.basis != desired.basis) => SecretChange::Updated,
             (None, _) => SecretChange::Repaired,
         };
         let _standing = standing()?;
