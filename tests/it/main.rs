@@ -4,6 +4,7 @@ mod bed;
 mod canary;
 mod crds;
 mod deploy;
+mod docs;
 mod edges;
 mod looks;
 mod path;
