@@ -40,6 +40,12 @@ pub(super) async fn run(
             let limit = reconciler.knowledge.settings.reconcile_timeout;
             let key = running.key().clone();
             tracing::debug!(request = %key, lane = running.lane().as_str(), failures = running.failures(), "reconciling");
+            // Before the run: the request may be gone after it.
+            let server = reconciler
+                .knowledge
+                .index
+                .request(&key)
+                .map(|entry| entry.server.clone());
             let work = AssertUnwindSafe(reconciler.reconcile(&key)).catch_unwind();
             let next = match tokio::time::timeout(limit, work).await {
                 Ok(Ok(next)) => next,
@@ -54,11 +60,6 @@ pub(super) async fn run(
                     Next::Retry
                 }
             };
-            let server = reconciler
-                .knowledge
-                .index
-                .request(&key)
-                .map(|entry| entry.server.clone());
             let parked = matches!(next, Next::Park(_));
             running.finish(next);
             // A run that ended may have given back a place at its server.

@@ -41,6 +41,15 @@ pub(super) enum Examined {
 }
 
 impl Knowledge {
+    /// Whether the requests of a server are another instance's.
+    pub(super) fn is_elsewhere(&self, server: &str) -> bool {
+        match self.servers.get(server) {
+            Some(Slot::Elsewhere) => true,
+            Some(Slot::Ours { .. }) => false,
+            None => !self.answers_for_missing_servers,
+        }
+    }
+
     /// Examines a request as it is known now.
     pub(super) fn examine(
         &self,

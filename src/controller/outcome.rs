@@ -10,7 +10,6 @@ use crate::api::{CredentialRequestSpec, Reason, Source, SyncStatus, SyncedItem};
 use crate::audit::{Entry, SecretLine};
 use crate::connect::{Class, ConnectError};
 use crate::fetch::Values;
-use crate::index::ObjectKey;
 use crate::policy::Grant;
 use crate::render::item_versions;
 use crate::secret::{SecretChange, SecretState, Written};
@@ -163,7 +162,7 @@ impl Reconciler {
     /// A failed fetch: refusals are believed only when they last, and a moved item is looked up again.
     pub(super) fn unfetched(
         &self,
-        key: &ObjectKey,
+        subject: &Subject<'_>,
         error: &ConnectError,
         server: &Server,
         grant: &Grant,
@@ -175,14 +174,19 @@ impl Reconciler {
             }
         }
         let since = match class {
-            Class::Refused => self.with_memory(key, |m| match m.refused {
+            Class::Refused => self.with_memory(subject.key, |m| match m.refused {
                 Some((reason, since)) if reason == error.reason() => since,
                 _ => {
                     m.refused = Some((error.reason(), SystemTime::now()));
                     SystemTime::now()
                 }
             }),
-            Class::Unavailable | Class::Invalid | Class::Moved => SystemTime::now(),
+            // The first failure counts, or a Secret would never be too old.
+            Class::Unavailable | Class::Invalid | Class::Moved => subject
+                .status
+                .as_ref()
+                .and_then(|s| s.sync.as_ref()?.stale_since.as_ref())
+                .map_or_else(SystemTime::now, |since| since.0.into()),
         };
         let trouble = Trouble {
             error: error.clone(),

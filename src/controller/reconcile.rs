@@ -55,6 +55,10 @@ impl Reconciler {
             self.forget(key);
             return Then::Forget;
         };
+        // Before anything is read: an instance of another class may be of another version.
+        if self.knowledge.is_elsewhere(&entry.server) {
+            return Then::Done;
+        }
         let subject = match self.subject(key, entry.clone()) {
             Ok(subject) => subject,
             Err(problem) => {
@@ -233,7 +237,7 @@ impl Reconciler {
     ) -> Result<Delivered, Stop> {
         let values = fetch(server.client(), server.name(), grant, &self.metrics)
             .await
-            .map_err(|error| self.unfetched(subject.key, &error, server, grant))?;
+            .map_err(|error| self.unfetched(subject, &error, server, grant))?;
         self.with_memory(subject.key, |m| m.refused = None);
         if let Some(item) = behind(&values) {
             let message =

@@ -1,5 +1,5 @@
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -30,7 +30,13 @@ pub(super) struct Table<K, V> {
     epoch: u64,
     /// The epoch in which the last list of each scope began.
     lists: HashMap<Option<String>, u64>,
+    /// The last deletions, by key and version: the answer to a write of ours may come after the watch told
+    /// that its object is gone, and must not bring it back.
+    gone: VecDeque<(K, u64)>,
 }
+
+/// How many deletions are remembered: more than happen while an answer is on its way.
+const REMEMBERED: usize = 256;
 
 #[derive(Debug)]
 struct Row<V> {
@@ -44,6 +50,7 @@ impl<K, V> Default for Table<K, V> {
             rows: HashMap::new(),
             epoch: 0,
             lists: HashMap::new(),
+            gone: VecDeque::new(),
         }
     }
 }
@@ -103,6 +110,10 @@ impl<K: Eq + Hash + Clone, V: Versioned> Table<K, V> {
                 {
                     return Vec::new();
                 }
+                if self.gone.len() == REMEMBERED {
+                    self.gone.pop_front();
+                }
+                self.gone.push_back((key.clone(), value.resource_version()));
                 self.rows
                     .remove(&key)
                     .map(|row| (key, Change::Removed(row.value)))
@@ -114,6 +125,10 @@ impl<K: Eq + Hash + Clone, V: Versioned> Table<K, V> {
 
     /// Takes in a row that did not come by the watch.
     pub(super) fn observe(&mut self, key: &K, value: V) {
+        let version = value.resource_version();
+        if self.gone.iter().any(|(k, at)| k == key && *at >= version) {
+            return;
+        }
         let _ = self.put(key.clone(), value);
     }
 
@@ -239,6 +254,17 @@ mod tests {
             "an older event"
         );
         assert_eq!(fold(&mut table, Event::Apply(("a", 8))), ["a"]);
+    }
+
+    #[test]
+    fn a_late_answer_to_our_own_write_does_not_bring_back_what_is_gone() {
+        let mut table = Table::default();
+        listed(&mut table, &[("a", 1)]);
+        assert_eq!(fold(&mut table, Event::Delete(("a", 9))), ["a"]);
+        table.observe(&"a", Version(8));
+        assert!(table.get("a").is_none());
+        table.observe(&"a", Version(12));
+        assert!(table.get("a").is_some(), "it was created again");
     }
 
     #[test]

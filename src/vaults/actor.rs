@@ -7,7 +7,7 @@ use futures::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::{Listing, Snapshot};
-use crate::connect::{Client, ConnectError};
+use crate::connect::{Class, Client, ConnectError};
 use crate::telemetry::Metrics;
 
 /// Says whether any request looks into a vault of an id.
@@ -153,6 +153,7 @@ impl Server {
             inbox,
             failures: 0,
             last_good: SystemTime::now(),
+            refused_since: None,
         };
         tokio::spawn(actor.run());
         Self {
@@ -235,6 +236,8 @@ struct Actor {
     inbox: mpsc::UnboundedReceiver<Command>,
     failures: u32,
     last_good: SystemTime,
+    /// Since when polls are refused without an interruption: an outage before does not make a refusal old.
+    refused_since: Option<SystemTime>,
 }
 
 impl Actor {
@@ -311,6 +314,7 @@ impl Actor {
         match answer {
             Ok(vaults) => {
                 self.failures = 0;
+                self.refused_since = None;
                 self.last_good = SystemTime::now();
                 let unix = self
                     .last_good
@@ -319,7 +323,7 @@ impl Actor {
                 self.metrics.polled(&self.name, unix.as_secs_f64());
                 let snapshot = before.snapshot.polled(vaults);
                 let changed = names(&before.snapshot) != names(&snapshot);
-                let moved = self.moved(&snapshot);
+                let moved = self.moved(&before, &snapshot);
                 self.publish(View {
                     snapshot,
                     health: Health::Good,
@@ -336,13 +340,17 @@ impl Actor {
             }
             Err(error) => {
                 self.failures += 1;
+                let since = match error.class() {
+                    Class::Refused => *self.refused_since.get_or_insert_with(SystemTime::now),
+                    Class::Unavailable | Class::Invalid | Class::Moved => {
+                        self.refused_since = None;
+                        self.last_good
+                    }
+                };
                 tracing::info!(server = %self.name, %error, failures = self.failures, "a poll failed");
                 // Connect refuses or drops a call now and then: one failure is no news.
                 if self.failures >= 2 {
-                    let health = Health::Failing(Trouble {
-                        error,
-                        since: self.last_good,
-                    });
+                    let health = Health::Failing(Trouble { error, since });
                     let is_news = health != before.health;
                     self.publish(View { health, ..before });
                     if is_news {
@@ -354,12 +362,13 @@ impl Actor {
         }
     }
 
-    /// The vaults in use whose list is missing or older than their content.
-    fn moved(&self, snapshot: &Snapshot) -> Vec<Arc<str>> {
+    /// The vaults in use whose list is missing, older than their content, or could not be had the last time.
+    fn moved(&self, before: &View, snapshot: &Snapshot) -> Vec<Arc<str>> {
         let outdated = |v: &&super::VaultEntry| {
-            v.listing
-                .as_ref()
-                .is_none_or(|l| l.guard.is_none() || l.guard != v.content_version)
+            before.vault_troubles.contains_key(&v.id)
+                || v.listing
+                    .as_ref()
+                    .is_none_or(|l| l.guard.is_none() || l.guard != v.content_version)
         };
         snapshot
             .vaults()

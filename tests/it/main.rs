@@ -2,11 +2,16 @@
 
 mod bed;
 mod canary;
+mod connection;
 mod crds;
 mod deploy;
 mod docs;
+mod drift;
 mod edges;
+mod failures;
+mod isolation;
 mod looks;
+mod outage;
 mod path;
 mod restart;
 mod schema;

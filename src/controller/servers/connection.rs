@@ -42,21 +42,16 @@ impl ServerTask {
     async fn token(&self, spec: &ConnectServerSpec) -> Result<SecretString, Failure> {
         let (reference, namespace) = (&spec.token_secret_ref, &self.namespace);
         let (name, key, origin) = (&reference.name, reference.key(), spec.origin());
-        let missing = |what: &str| {
-            Failure::broken(
+        let Some(metadata) = self.secrets.get(name) else {
+            return Err(Failure::broken(
                 Reason::TokenNotFound,
                 format!(
-                    "{what}; make it: kubectl --namespace {namespace} create secret generic {name} \
-                     --from-literal={key}=<token>, then kubectl --namespace {namespace} label secret {name} \
-                     {PURPOSE_LABEL}={PURPOSE_CONNECT_TOKEN} and kubectl --namespace {namespace} annotate secret \
-                     {name} {ALLOWED_HOSTS_ANNOTATION}={origin}"
+                    "there is no Secret {name} in namespace {namespace}; make it: kubectl --namespace {namespace} \
+                     create secret generic {name} --from-literal={key}=<token> && kubectl --namespace {namespace} \
+                     label secret {name} {PURPOSE_LABEL}={PURPOSE_CONNECT_TOKEN} && kubectl --namespace \
+                     {namespace} annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={origin}"
                 ),
-            )
-        };
-        let Some(metadata) = self.secrets.get(name) else {
-            return Err(missing(&format!(
-                "there is no Secret {name} in namespace {namespace}"
-            )));
+            ));
         };
         let labelled = metadata
             .labels
@@ -68,7 +63,8 @@ impl ServerTask {
                 Reason::TokenNotForHost,
                 format!(
                     "Secret {name} is not marked as a Connect token, and is not read; if it is one: \
-                     kubectl --namespace {namespace} label secret {name} {PURPOSE_LABEL}={PURPOSE_CONNECT_TOKEN}"
+                     kubectl --namespace {namespace} label --overwrite secret {name} \
+                     {PURPOSE_LABEL}={PURPOSE_CONNECT_TOKEN}"
                 ),
             ));
         }
@@ -81,11 +77,13 @@ impl ServerTask {
             .split(',')
             .any(|host| normalized_origin(host) == origin)
         {
-            let all = if hosts.is_empty() {
-                origin.clone()
-            } else {
-                format!("{hosts},{origin}")
-            };
+            // In one word, whatever somebody wrote into the annotation: the command is for a shell.
+            let known = hosts.split(',').map(normalized_origin);
+            let all: Vec<String> = known
+                .filter(|host| !host.is_empty() && host.chars().all(is_of_origin))
+                .chain([origin.clone()])
+                .collect();
+            let all = all.join(",");
             return Err(Failure::broken(
                 Reason::TokenNotForHost,
                 format!(
@@ -103,9 +101,13 @@ impl ServerTask {
             .map(|t| t.trim().to_owned());
         match text {
             Some(token) if !token.is_empty() => Ok(SecretString::from(token)),
-            Some(_) | None => Err(missing(&format!(
-                "Secret {name} of namespace {namespace} has no key {key} with a token"
-            ))),
+            Some(_) | None => Err(Failure::broken(
+                Reason::TokenNotFound,
+                format!(
+                    "Secret {name} of namespace {namespace} has no key {key} with a token; set it: kubectl \
+                     --namespace {namespace} patch secret {name} --patch '{{\"stringData\":{{\"{key}\":\"<token>\"}}}}'"
+                ),
+            )),
         }
     }
 
@@ -149,6 +151,12 @@ impl ServerTask {
         }
         Ok(ca.inline.clone().map(String::into_bytes))
     }
+}
+
+/// Whether an origin can have the character. None of them but the brackets of an IPv6 address, which a shell
+/// leaves as they are where no file has such a name, means anything to a shell.
+fn is_of_origin(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._:[]-/".contains(c)
 }
 
 /// Why there is no connection.

@@ -14,7 +14,7 @@ pub mod manifests;
 mod operator;
 pub mod wait;
 
-pub use bed::{Bed, condition};
+pub use bed::{Bed, SecretHistory, Seen, condition};
 pub use cluster::{Access, Cluster};
 pub use connect_dev;
 pub use k8s_openapi;

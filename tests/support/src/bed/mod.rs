@@ -1,6 +1,7 @@
 //! Everything that one test needs, apart from every other test's: a [`Bed`].
 
 mod objects;
+mod observe;
 mod requests;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use portcullis::api::{
 };
 use serde_json::{Value, json};
 
+pub use observe::{SecretHistory, Seen};
 pub use requests::condition;
 
 use crate::{Access, Cluster, manifests, wait};
