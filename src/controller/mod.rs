@@ -267,7 +267,7 @@ impl Starting {
             self.queue.clone(),
         );
         let (news, mut inbox) = mpsc::unbounded_channel();
-        let folding = reconciler.clone();
+        let (folding, writing, again) = (reconciler.clone(), reconciler.clone(), news.clone());
         let wake = Arc::new(tokio::sync::Notify::new());
         let woken = wake.clone();
         self.tasks
@@ -284,7 +284,17 @@ impl Starting {
             }));
         self.tasks.spawn(async move {
             while let Some(verdict) = inbox.recv().await {
-                verdict.write(&io).await;
+                if !writing.knowledge.policies.is_current(&verdict) {
+                    continue;
+                }
+                if let Err(error) = verdict.write(&io).await {
+                    tracing::warn!(policy = verdict.name(), %error, "the status of a policy was not written; trying again");
+                    let (again, pause) = (again.clone(), writing.knowledge.settings.retry_first);
+                    tokio::spawn(async move {
+                        tokio::time::sleep(pause).await;
+                        let _ = again.send(verdict);
+                    });
+                }
             }
         });
         let (index, queue) = (self.index.clone(), self.queue.clone());

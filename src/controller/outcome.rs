@@ -107,7 +107,7 @@ impl Reconciler {
             || match &subject.receipt {
                 // Also where nothing was written now: the record of the write may have been lost.
                 Some(receipt) => receipt.content_tag == written.receipt.content_tag,
-                None => written.change == SecretChange::None,
+                None => matches!(written.change, SecretChange::None | SecretChange::Confirmed),
             };
         let (content_revision, last_change_time) = match previous {
             Some(previous) if same_content => {
@@ -240,14 +240,23 @@ pub(super) fn rendering(uid: &str, spec: &CredentialRequestSpec) -> Vec<u8> {
     serde_json::to_vec(&(uid, &spec.server_ref, &spec.data, &spec.target)).unwrap_or_default()
 }
 
-/// A digest of all that decides what the Secret holds. As long as it is the same the Secret need not be
-/// rendered again, whatever policy says meanwhile.
+/// A digest of all that decides what the Secret holds: of the request's part, and of the items' versions.
+/// As long as it is the same the Secret need not be rendered again, whatever policy says meanwhile.
 pub(super) fn basis(rendering: &[u8], item_versions: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update((rendering.len() as u64).to_be_bytes());
-    hash.update(rendering);
-    hash.update(item_versions);
-    hash.finalize()
+    format!(
+        "{}-{}",
+        short_digest(rendering),
+        short_digest(item_versions.as_bytes())
+    )
+}
+
+/// Whether a basis is one of the request's part, whatever the items' versions.
+pub(super) fn is_basis_of(basis: &str, rendering: &[u8]) -> bool {
+    basis.split('-').next() == Some(short_digest(rendering).as_str())
+}
+
+fn short_digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
         .iter()
         .take(8)
         .map(|byte| format!("{byte:02x}"))

@@ -12,7 +12,7 @@ use crate::api::{
     Reason,
 };
 use crate::index::Raw;
-use crate::kube_io::KubeIo;
+use crate::kube_io::{ApiError, KubeIo};
 use crate::policy::{PolicySet, PolicyState};
 
 /// The policies of the operator's class, compiled.
@@ -156,6 +156,16 @@ impl Policies {
         (true, Some(verdict))
     }
 
+    /// Whether a verdict speaks of a policy as it is now.
+    pub(super) fn is_current(&self, verdict: &PolicyVerdict) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = known
+            .policies
+            .get(&verdict.name)
+            .filter(|e| e.until.is_none());
+        entry.is_some_and(|e| Some(e.generation) == verdict.next.observed_generation)
+    }
+
     /// Drops policies whose time is over. Returns whether there were any.
     pub(super) fn expire(&self) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,16 +195,17 @@ impl Policies {
 
 impl PolicyVerdict {
     /// Writes the status if it says something new.
-    pub(super) async fn write(self, io: &KubeIo) {
+    pub(super) async fn write(&self, io: &KubeIo) -> Result<(), ApiError> {
         if self.previous == self.next {
-            return;
+            return Ok(());
         }
-        let written = io
-            .merge_status::<CredentialPolicy, _>("CredentialPolicy", &self.name, &self.next)
-            .await;
-        if let Err(error) = written {
-            tracing::warn!(policy = self.name, %error, "the status of a policy was not written");
-        }
+        io.merge_status::<CredentialPolicy, _>("CredentialPolicy", &self.name, &self.next)
+            .await
+    }
+
+    /// The policy's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 }
 

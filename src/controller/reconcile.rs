@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::examine::{Examined, Knowledge};
-use super::outcome::{Delivered, Ended, Stop, basis, behind, rendering};
+use super::outcome::{Delivered, Ended, Stop, basis, behind, is_basis_of, rendering};
 use super::queue::{Next as Then, ParkKey};
 use super::record::{Memory, reason_of};
 use crate::api::{CredentialRequestSpec, CredentialRequestStatus, Reason};
@@ -16,7 +16,7 @@ use crate::kube_io::KubeIo;
 use crate::policy::{Grant, Refusal, RequestFacts, Standing, Verdict, Withdrawn};
 use crate::render::render;
 use crate::secret::{
-    MasterKeys, Receipt, SecretChange, SecretState, SecretWriter, Signer, state_of,
+    MasterKeys, Receipt, SecretChange, SecretState, SecretWriter, Signer, WriteError, state_of,
 };
 use crate::status::{EventSink, Next, Problem, Severity, StatusWriter};
 use crate::telemetry::Metrics;
@@ -67,7 +67,7 @@ impl Reconciler {
             }
         };
         if subject.spec.is_suspended() {
-            let report = self.report(&entry, None, subject.state.is_ours(), Next::Suspended, None);
+            let report = self.report(&entry, None, false, Next::Suspended, None);
             return self.record(key, &entry, report, None, Then::Done).await;
         }
         let (decision, outcome) = match self.knowledge.examine(key, &entry, &subject.spec) {
@@ -92,9 +92,13 @@ impl Reconciler {
         };
         self.notify(&subject, &outcome);
         let reason = reason_of(&outcome.next);
-        let has_secret = self
-            .state(key, &entry, &subject.signer, subject.receipt.as_ref())
-            .is_ours();
+        let has_secret = match &outcome.next {
+            Next::Failed(Problem {
+                severity: Severity::Tolerable { .. },
+                ..
+            }) => self.has_good_secret(&subject).await,
+            Next::Failed(_) | Next::Synced(_) | Next::Suspended => false,
+        };
         let report = self.report(&entry, decision, has_secret, outcome.next, outcome.record);
         let then = self
             .record(key, &entry, report, outcome.created, outcome.then)
@@ -146,6 +150,26 @@ impl Reconciler {
         };
         let known = self.knowledge.index.secret(&secret);
         state_of(known.as_deref(), &secret, &key.name, signer, receipt)
+    }
+
+    /// Whether the request has a Secret to go on with while 1Password cannot be asked: ours, made for this
+    /// spec, and holding what we wrote.
+    async fn has_good_secret(&self, subject: &Subject<'_>) -> bool {
+        let Some(receipt) = subject
+            .receipt
+            .as_ref()
+            .filter(|r| is_basis_of(&r.basis, &subject.rendering))
+        else {
+            return false;
+        };
+        match self.state(subject.key, &subject.entry, &subject.signer, Some(receipt)) {
+            SecretState::Intact => true,
+            SecretState::Touched => {
+                let secret = ObjectKey::new(&subject.key.namespace, &subject.entry.secret_name);
+                self.secrets.holds(&secret, &subject.signer, receipt).await
+            }
+            SecretState::Absent | SecretState::Unproven | SecretState::Foreign => false,
+        }
     }
 
     /// A denial keeps the Secret, but for one that was created a moment ago under a grant that had been
@@ -266,6 +290,9 @@ impl Reconciler {
                 let reason = error.reason();
                 let (problem, then) = match reason {
                     Reason::SecretNotOwned => {
+                        (Problem::stalled(reason, error.to_string()), Then::Retry)
+                    }
+                    _ if matches!(error, WriteError::Immutable(_)) => {
                         (Problem::stalled(reason, error.to_string()), Then::Retry)
                     }
                     _ => (Problem::heals(reason, error.to_string()), Then::Retry),

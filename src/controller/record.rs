@@ -178,8 +178,8 @@ impl Reconciler {
             SecretChange::Updated => "SecretUpdated",
             SecretChange::Repaired => "SecretRepaired",
             SecretChange::Retagged => "SecretRetagged",
-            SecretChange::None if is_new => "Reconcile",
-            SecretChange::None => return,
+            SecretChange::None | SecretChange::Confirmed if is_new => "Reconcile",
+            SecretChange::None | SecretChange::Confirmed => return,
         };
         let secret = &subject.entry.secret_name;
         let (message, type_) = match &outcome.next {

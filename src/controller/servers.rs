@@ -292,16 +292,7 @@ impl ServerTask {
             }
             Err(Failure::Api(error)) => {
                 tracing::warn!(server = name, %error, "the token or authority could not be read; trying again");
-                let (mailbox, name, pause) = (
-                    self.mailbox.clone(),
-                    name.to_owned(),
-                    self.settings.retry_first,
-                );
-                tokio::spawn(async move {
-                    tokio::time::sleep(pause).await;
-                    // Nobody listens any more when the operator stops.
-                    let _ = mailbox.send(Message::Retry(name));
-                });
+                self.later(Message::Retry(name.to_owned()));
                 return;
             }
         };
@@ -350,6 +341,16 @@ impl ServerTask {
         })))
     }
 
+    /// Sends the task a message after a while.
+    fn later(&self, message: Message) {
+        let (mailbox, pause) = (self.mailbox.clone(), self.settings.retry_first);
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            // Nobody listens any more when the operator stops.
+            let _ = mailbox.send(message);
+        });
+    }
+
     async fn write_status(&mut self, name: &str) {
         let Some(Slot::Ours { state, .. }) = self.servers.get(name) else {
             return;
@@ -370,7 +371,8 @@ impl ServerTask {
         {
             Ok(()) => known.status = next,
             Err(error) => {
-                tracing::warn!(server = name, %error, "the status of a server was not written");
+                tracing::warn!(server = name, %error, "the status of a server was not written; trying again");
+                self.later(Message::Status(name.to_owned()));
             }
         }
     }

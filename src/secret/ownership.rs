@@ -16,14 +16,6 @@ pub enum SecretState {
     Foreign,
 }
 
-impl SecretState {
-    /// Whether the request has a Secret that can be used.
-    #[must_use]
-    pub fn is_ours(&self) -> bool {
-        matches!(self, Self::Intact | Self::Touched)
-    }
-}
-
 /// Reads the state off the metadata. A Secret is ours when its owner tag is valid, or when its UID is the
 /// one of our receipt.
 #[must_use]

@@ -34,6 +34,8 @@ pub enum SecretChange {
     Updated,
     /// Somebody had changed it.
     Repaired,
+    /// Nothing, but no record of ours said so: a write whose record was lost, or an earlier request's.
+    Confirmed,
     /// The tags were made anew with the present key; the data is as it was.
     Retagged,
 }
@@ -47,6 +49,7 @@ impl SecretChange {
             Self::Created => "created",
             Self::Updated => "updated",
             Self::Repaired => "repaired",
+            Self::Confirmed => "confirmed",
             Self::Retagged => "retagged",
         }
     }
@@ -83,6 +86,12 @@ pub enum WriteError {
          kubectl delete secret --namespace {ns} {name}", ns = .0.namespace, name = .0.name
     )]
     OtherType(ObjectKey),
+    /// Somebody made the Secret immutable.
+    #[error(
+        "Secret {0} was made immutable, and its data cannot change; have it written anew: \
+         kubectl delete secret --namespace {ns} {name}", ns = .0.namespace, name = .0.name
+    )]
+    Immutable(ObjectKey),
     /// The grant does not stand any more.
     #[error("the decision changed before Secret {0} was written; nothing was written")]
     Withdrawn(ObjectKey),
@@ -98,7 +107,7 @@ impl WriteError {
         match self {
             Self::NotOwned(_) | Self::KeyLost(_) | Self::OtherType(_) => Reason::SecretNotOwned,
             Self::Withdrawn(_) => Reason::GrantWithdrawn,
-            Self::Api(..) => Reason::WriteFailed,
+            Self::Immutable(_) | Self::Api(..) => Reason::WriteFailed,
         }
     }
 }
@@ -164,6 +173,41 @@ impl SecretWriter {
         result
     }
 
+    /// Whether a Secret holds just what we wrote last, whoever touched it since.
+    pub async fn holds(&self, key: &ObjectKey, signer: &Signer, receipt: &Receipt) -> bool {
+        let Ok(Some(mut secret)) = self.io.secret(key).await else {
+            return false;
+        };
+        let entry = SecretEntry::from_meta(&secret.metadata);
+        let data: BTreeMap<String, Vec<u8>> = secret
+            .data
+            .take()
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name, value.0))
+            .collect();
+        let holds = entry.as_ref().is_some_and(|entry| {
+            let content = entry
+                .annotations
+                .get(OWNER_TAG)
+                .zip(entry.annotations.get(ITEM_VERSIONS));
+            content.is_some_and(|(owner_tag, item_versions)| {
+                let type_ = secret.type_.as_deref().unwrap_or("Opaque");
+                let content = Content {
+                    owner_tag,
+                    type_,
+                    item_versions,
+                    data: &data,
+                };
+                signer.check_content(&receipt.content_tag, content) == super::Proof::Valid
+            })
+        });
+        for mut value in data.into_values() {
+            value.zeroize();
+        }
+        holds
+    }
+
     /// Deletes a Secret that was written just now under a grant that turned out to be withdrawn. Any
     /// later version of it is left alone.
     ///
@@ -214,14 +258,23 @@ impl SecretWriter {
                 return Err(WriteError::NotOwned(desired.key.clone()));
             }
         }
+        if secret.immutable == Some(true) && !same_data {
+            return Err(WriteError::Immutable(desired.key.clone()));
+        }
         if secret.type_.as_deref().unwrap_or("Opaque") != desired.type_ {
             return Err(WriteError::OtherType(desired.key.clone()));
         }
         let tagged = tag_if_whole(secret, &entry, desired, signer);
         let change = match (&tagged, same_data) {
             (Some(tag), true) => {
+                let known = receipt.is_some_and(|r| r.content_tag == *tag);
+                let change = if known {
+                    SecretChange::None
+                } else {
+                    SecretChange::Confirmed
+                };
                 return self
-                    .written(desired, SecretChange::None, tag.clone(), secret.clone())
+                    .written(desired, change, tag.clone(), secret.clone())
                     .map_err(api);
             }
             // What we wrote last is what we would write now: somebody put an older content back.

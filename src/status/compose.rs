@@ -20,7 +20,7 @@ pub struct Report {
     pub now: Time,
     /// The decision, if one was taken.
     pub decision: Option<Decision>,
-    /// Whether the request has a Secret of ours to use.
+    /// Whether the request has a Secret to go on with; only asked of a problem that tolerates it.
     pub has_secret: bool,
     /// How it ended.
     pub next: Next,
