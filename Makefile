@@ -56,7 +56,8 @@ doc: ## Run the tests in the documentation, those among them that must not compi
 .PHONY: it
 it: cluster ## Run the integration tests on a real control plane; TESTS=part-of-a-name
 	@echo '==> integration tests'
-	@cargo test --workspace --test it -- $(TESTS)
+	@# Most of a test is waiting, so that more of them run at once than there are cores.
+	@cargo test --workspace --test it -- --test-threads=6 $(TESTS)
 
 .PHONY: conformance
 conformance: ## Drive the development Connect server with the official 1Password clients
