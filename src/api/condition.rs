@@ -56,12 +56,7 @@ impl Conditions {
     /// Starts a set that replaces `previous`: what is not set again is absent afterwards.
     #[must_use]
     pub fn replacing(previous: &[Condition], generation: Option<i64>, now: Time) -> Self {
-        Self {
-            previous: previous.to_vec(),
-            next: Vec::with_capacity(5),
-            generation,
-            now,
-        }
+        Self { previous: previous.to_vec(), next: Vec::with_capacity(5), generation, now }
     }
 
     /// Sets a condition. Its transition time moves only with its status, or the write of a status
@@ -113,12 +108,7 @@ mod tests {
     #[test]
     fn a_transition_time_moves_with_the_status_alone() {
         let first = Conditions::replacing(&[], Some(1), at(1))
-            .set(
-                ConditionType::Ready,
-                Some(false),
-                Reason::ConnectUnavailable,
-                "a",
-            )
+            .set(ConditionType::Ready, Some(false), Reason::ConnectUnavailable, "a")
             .finish();
         let second = Conditions::replacing(&first, Some(2), at(2))
             .set(ConditionType::Ready, Some(false), Reason::ItemNotFound, "b")
@@ -135,10 +125,6 @@ mod tests {
         let first = Conditions::replacing(&[], None, at(1))
             .set(ConditionType::Stalled, Some(true), Reason::Denied, "")
             .finish();
-        assert!(
-            Conditions::replacing(&first, None, at(2))
-                .finish()
-                .is_empty()
-        );
+        assert!(Conditions::replacing(&first, None, at(2)).finish().is_empty());
     }
 }

@@ -6,6 +6,7 @@ mod condition;
 mod policy;
 mod reason;
 mod request;
+mod request_status;
 mod selector;
 mod server;
 
@@ -16,10 +17,12 @@ pub use policy::{
 };
 pub use reason::Reason;
 pub use request::{
-    Consumer, CreationPolicy, CredentialRequest, CredentialRequestSpec, CredentialRequestStatus,
-    DataEntry, DecisionStatus, FactorStatus, HISTORY_LIMIT, HistoryRecord, ItemRef,
-    OnRequestDeletion, Outcome, Refresh, RefreshPolicy, SecretType, ServerRef, Source, SyncStatus,
-    SyncedItem, Target,
+    Consumer, CreationPolicy, CredentialRequest, CredentialRequestSpec, DataEntry, ItemRef,
+    OnRequestDeletion, Refresh, RefreshPolicy, SecretType, ServerRef, Target,
+};
+pub use request_status::{
+    CredentialRequestStatus, DecisionStatus, FactorStatus, HISTORY_LIMIT, HistoryRecord, Outcome,
+    Source, SyncStatus, SyncedItem,
 };
 pub use selector::{LabelSelector, Operator, Requirement};
 pub use server::{
@@ -44,9 +47,5 @@ pub const ALLOWED_HOSTS_ANNOTATION: &str = "portcullis.dev/allowed-hosts";
 /// The CustomResourceDefinitions of the group, in the order in which they are installed.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![
-        ConnectServer::crd(),
-        CredentialPolicy::crd(),
-        CredentialRequest::crd(),
-    ]
+    vec![ConnectServer::crd(), CredentialPolicy::crd(), CredentialRequest::crd()]
 }

@@ -29,11 +29,7 @@ use super::LabelSelector;
         json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
     ),
     printcolumn(name = "Vaults", type_ = "integer", json_path = ".status.vaultCount"),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -257,20 +253,13 @@ impl ConnectServerSpec {
     /// The first host's origin, without a slash at its end and in lower case.
     #[must_use]
     pub fn origin(&self) -> String {
-        self.hosts
-            .first()
-            .map(|host| normalized_origin(&host.url))
-            .unwrap_or_default()
+        self.hosts.first().map(|host| normalized_origin(&host.url)).unwrap_or_default()
     }
 
     /// The facts about a vault of a name.
     #[must_use]
     pub fn vault_environment(&self, vault_name: &str) -> Option<&str> {
-        self.vaults
-            .iter()
-            .find(|v| v.name == vault_name)?
-            .environment
-            .as_deref()
+        self.vaults.iter().find(|v| v.name == vault_name)?.environment.as_deref()
     }
 }
 
@@ -288,9 +277,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, tail) = rest.split_at_checked(digits)?;
-        let unit = tail
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(tail.len());
+        let unit = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at_checked(unit)?;
         let number: u64 = number.parse().ok()?;
         total += match unit {
@@ -327,17 +314,10 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_kubernetes_spells_them() {
-        for (text, millis) in [
-            ("30s", 30_000),
-            ("1h30m", 5_400_000),
-            ("200ms", 200),
-            ("1m5s", 65_000),
-        ] {
-            assert_eq!(
-                parse_duration(text),
-                Some(Duration::from_millis(millis)),
-                "{text}"
-            );
+        for (text, millis) in
+            [("30s", 30_000), ("1h30m", 5_400_000), ("200ms", 200), ("1m5s", 65_000)]
+        {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "30", "s", "1d", "1.5h", "-1s"] {
             assert_eq!(parse_duration(text), None, "{text}");
@@ -346,9 +326,6 @@ mod tests {
 
     #[test]
     fn origins_are_compared_without_case_and_final_slash() {
-        assert_eq!(
-            normalized_origin(" HTTPS://Connect:8443/ "),
-            "https://connect:8443"
-        );
+        assert_eq!(normalized_origin(" HTTPS://Connect:8443/ "), "https://connect:8443");
     }
 }

@@ -221,14 +221,7 @@ impl AuditSink {
     #[must_use]
     pub fn new(out: Box<dyn Write + Send>, metrics: Arc<Metrics>) -> Self {
         let stream = format!("{:016x}", rand::random::<u64>());
-        Self {
-            state: Arc::new(Mutex::new(State {
-                out,
-                stream,
-                sequence: 0,
-            })),
-            metrics,
-        }
+        Self { state: Arc::new(Mutex::new(State { out, stream, sequence: 0 })), metrics }
     }
 
     /// Writes a line and returns its id.
@@ -246,11 +239,7 @@ impl AuditSink {
         };
         let mut text = serde_json::to_vec(&line).map_err(|_| AuditError)?;
         text.push(b'\n');
-        state
-            .out
-            .write_all(&text)
-            .and_then(|()| state.out.flush())
-            .map_err(|_| AuditError)?;
+        state.out.write_all(&text).and_then(|()| state.out.flush()).map_err(|_| AuditError)?;
         state.sequence = sequence;
         self.metrics.audited();
         Ok(format!("{}-{sequence}", state.stream))

@@ -17,11 +17,7 @@ impl Crd {
     pub(super) fn run(self) -> ExitCode {
         let crds: Vec<_> = api::crds()
             .into_iter()
-            .filter(|crd| {
-                self.kind
-                    .as_ref()
-                    .is_none_or(|kind| *kind == crd.spec.names.kind)
-            })
+            .filter(|crd| self.kind.as_ref().is_none_or(|kind| *kind == crd.spec.names.kind))
             .collect();
         if crds.is_empty() {
             eprintln!("error: no such kind; leave --kind out to print them all");

@@ -24,11 +24,7 @@ pub(super) struct Run {
     #[arg(long, env = "PORTCULLIS_NAMESPACES", value_delimiter = ',')]
     namespaces: Vec<String>,
     /// The operator's own namespace, which holds its keys and the Connect tokens.
-    #[arg(
-        long,
-        env = "PORTCULLIS_OPERATOR_NAMESPACE",
-        default_value = "portcullis"
-    )]
+    #[arg(long, env = "PORTCULLIS_OPERATOR_NAMESPACE", default_value = "portcullis")]
     operator_namespace: String,
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "PORTCULLIS_LISTEN", default_value = "0.0.0.0:8080")]
@@ -60,12 +56,9 @@ enum RunError {
 
 impl Run {
     pub(super) fn run(self) -> ExitCode {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build();
-        let result = runtime
-            .map_err(RunError::from)
-            .and_then(|runtime| runtime.block_on(self.serve()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let result =
+            runtime.map_err(RunError::from).and_then(|runtime| runtime.block_on(self.serve()));
         match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -77,24 +70,17 @@ impl Run {
 
     async fn serve(self) -> Result<(), RunError> {
         init_logs(self.log_format, &self.log)?;
-        let (mut terminate, mut interrupt) = (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        );
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let metrics = Arc::new(Metrics::new());
         let client = Client::try_from(Config::infer().await?)?;
-        let listener = TcpListener::bind(self.listen)
-            .await
-            .map_err(|e| RunError::Listen(self.listen, e))?;
+        let listener =
+            TcpListener::bind(self.listen).await.map_err(|e| RunError::Listen(self.listen, e))?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "portcullis starts");
         let operator = Operator::start(OperatorConfig {
             client,
             controller_class: self.controller_class,
-            namespaces: self
-                .namespaces
-                .into_iter()
-                .filter(|n| !n.is_empty())
-                .collect(),
+            namespaces: self.namespaces.into_iter().filter(|n| !n.is_empty()).collect(),
             operator_namespace: self.operator_namespace,
             settings: Settings::default(),
             audit: AuditSink::new(Box::new(io::stdout()), metrics.clone()),

@@ -40,10 +40,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
 }
 
 /// What a transport error means. Takes the error, so that its text, which has the address, ends here.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the error must not go further"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "the error must not go further")]
 pub(super) fn no_answer(error: reqwest::Error) -> Failure {
     Failure::NoAnswer(Cause::from(&error))
 }
@@ -74,10 +71,9 @@ pub(super) fn check(
         // An ingress without a backend answers 404, too, and that is an outage.
         StatusCode::NOT_FOUND if is_json(headers) => Err(Failure::NotFound),
         StatusCode::NOT_FOUND => Err(Failure::NotJson),
-        other => Err(Failure::Status {
-            code: other.as_u16(),
-            retry_after: retry_after(headers, now),
-        }),
+        other => {
+            Err(Failure::Status { code: other.as_u16(), retry_after: retry_after(headers, now) })
+        }
     }
 }
 
@@ -116,9 +112,7 @@ mod tests {
 
     #[test]
     fn a_pause_is_seconds_or_a_date_and_never_long() {
-        let now = DateTime::parse_from_rfc3339("2015-10-21T07:27:30Z")
-            .unwrap()
-            .to_utc();
+        let now = DateTime::parse_from_rfc3339("2015-10-21T07:27:30Z").unwrap().to_utc();
         for (value, seconds) in [
             ("0", Some(0)),
             ("7", Some(7)),
@@ -138,10 +132,7 @@ mod tests {
     fn statuses_are_classified_with_their_type() {
         let json = headers(&[(CONTENT_TYPE, "Application/JSON; charset=utf-8")]);
         let html = headers(&[(CONTENT_TYPE, "text/html")]);
-        let status = |code| Failure::Status {
-            code,
-            retry_after: None,
-        };
+        let status = |code| Failure::Status { code, retry_after: None };
         for (code, of_json, of_html) in [
             (200, Ok(()), Err(Failure::NotJson)),
             (201, Err(status(201)), Err(status(201))),

@@ -111,11 +111,7 @@ pub enum Cause {
 
 impl ConnectError {
     pub(super) fn new(host: &Arc<str>, subject: Subject, failure: Failure) -> Self {
-        Self {
-            host: Arc::clone(host),
-            subject,
-            failure,
-        }
+        Self { host: Arc::clone(host), subject, failure }
     }
 
     /// Why the call gave nothing.
@@ -190,11 +186,9 @@ impl fmt::Display for Subject {
         match self {
             Self::Vaults => f.write_str("the list of vaults"),
             Self::Items(vault) => write!(f, "the items of vault {vault}"),
-            Self::Item(item) => write!(
-                f,
-                "item {:?} ({}) of vault {:?}",
-                item.title, item.item_id, item.vault_name
-            ),
+            Self::Item(item) => {
+                write!(f, "item {:?} ({}) of vault {:?}", item.title, item.item_id, item.vault_name)
+            }
         }
     }
 }

@@ -110,13 +110,9 @@ impl Client {
         } else if url.scheme() == "http" {
             builder = builder.tls_certs_only([]); // Needs no authorities, and an image may have none.
         }
-        let http = builder.build().map_err(|_| {
-            if own_authorities {
-                BuildError::Ca
-            } else {
-                BuildError::Tls
-            }
-        })?;
+        let http = builder
+            .build()
+            .map_err(|_| if own_authorities { BuildError::Ca } else { BuildError::Tls })?;
         Ok(Self {
             http,
             origin: url.origin().ascii_serialization().into(),
@@ -159,11 +155,7 @@ impl Client {
     pub async fn items(&self, vault_id: &str) -> Result<Vec<ItemSummary>, ConnectError> {
         self.fetch_items(vault_id).await.map_err(|failure| {
             // What is no id may be anything, and is not repeated.
-            let id = if model::is_id(vault_id) {
-                vault_id
-            } else {
-                "?"
-            };
+            let id = if model::is_id(vault_id) { vault_id } else { "?" };
             self.error(Subject::Items(id.into()), failure)
         })
     }

@@ -217,11 +217,7 @@ pub(super) fn is_id(text: &str) -> bool {
 }
 
 fn checked_id<E: de::Error>(text: String) -> Result<Arc<str>, E> {
-    if is_id(&text) {
-        Ok(text.into())
-    } else {
-        Err(E::custom("not an id"))
-    }
+    if is_id(&text) { Ok(text.into()) } else { Err(E::custom("not an id")) }
 }
 
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {

@@ -83,10 +83,6 @@ fn publish(queue: &Queue<ObjectKey>, reconciler: &Reconciler) {
     ] {
         reconciler.metrics.queued(state, count);
     }
-    reconciler
-        .metrics
-        .oldest_waits(queue.oldest_wait().unwrap_or_default());
-    reconciler
-        .metrics
-        .known_requests(reconciler.knowledge.index.requests().len());
+    reconciler.metrics.oldest_waits(queue.oldest_wait().unwrap_or_default());
+    reconciler.metrics.known_requests(reconciler.knowledge.index.requests().len());
 }

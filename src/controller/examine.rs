@@ -70,21 +70,12 @@ impl Knowledge {
                     ),
                 ));
             }
-            Some(Slot::Ours {
-                state: SlotState::New,
-                ..
-            }) => return Examined::Wait,
-            Some(Slot::Ours {
-                state: SlotState::Broken(broken),
-                ..
-            }) => {
+            Some(Slot::Ours { state: SlotState::New, .. }) => return Examined::Wait,
+            Some(Slot::Ours { state: SlotState::Broken(broken), .. }) => {
                 let message = format!("ConnectServer {server_name}: {}", broken.message);
                 return Examined::Undecided(Problem::heals(broken.reason, message));
             }
-            Some(Slot::Ours {
-                spec,
-                state: SlotState::Running(server),
-            }) => (spec, server),
+            Some(Slot::Ours { spec, state: SlotState::Running(server) }) => (spec, server),
         };
         let view = server.view();
         if view.health == Health::Starting {
@@ -97,19 +88,11 @@ impl Knowledge {
         {
             return Examined::Undecided(self.problem_of(trouble));
         }
-        let request = RequestFacts::new(
-            &key.namespace,
-            &key.name,
-            &entry.uid,
-            entry.generation,
-            spec,
-        );
+        let request =
+            RequestFacts::new(&key.namespace, &key.name, &entry.uid, entry.generation, spec);
         let namespace = NamespaceFacts {
             name: key.namespace.to_string(),
-            labels: self
-                .index
-                .namespace_labels(&key.namespace)
-                .unwrap_or_default(),
+            labels: self.index.namespace_labels(&key.namespace).unwrap_or_default(),
         };
         let resolving = Resolving {
             knowledge: self,
@@ -122,11 +105,7 @@ impl Knowledge {
         };
         match resolving.references(spec) {
             Ok(references) => {
-                let facts = Facts {
-                    request,
-                    namespace: namespace.clone(),
-                    references,
-                };
+                let facts = Facts { request, namespace: namespace.clone(), references };
                 let verdict = decide(facts, &resolving.access, &self.policies.set());
                 Examined::Decided(verdict, server)
             }
@@ -145,9 +124,7 @@ impl Knowledge {
     /// A failure of Connect that may pass, by how long it has lasted: nobody can be asked, or a refusal
     /// that is believed only after a while.
     pub(super) fn problem_of(&self, trouble: &Trouble) -> Problem {
-        let lasted = SystemTime::now()
-            .duration_since(trouble.since)
-            .unwrap_or_default();
+        let lasted = SystemTime::now().duration_since(trouble.since).unwrap_or_default();
         let (reason, message) = (trouble.error.reason(), trouble.error.to_string());
         let since = whole_seconds(trouble.since);
         match trouble.error.class() {
@@ -165,10 +142,7 @@ impl Knowledge {
         if let Health::Failing(trouble) = &view.health {
             return Some(trouble.clone());
         }
-        facts
-            .items()
-            .find_map(|item| view.vault_troubles.get(&item.vault_id))
-            .cloned()
+        facts.items().find_map(|item| view.vault_troubles.get(&item.vault_id)).cloned()
     }
 }
 
@@ -205,17 +179,10 @@ impl Resolving<'_> {
                 _ => {
                     let message =
                         format!("spec.data[{}]: set exactly one of ref and from", entry.key);
-                    return Err(Failed::Problem(Problem::stalled(
-                        Reason::InvalidSpec,
-                        message,
-                    )));
+                    return Err(Failed::Problem(Problem::stalled(Reason::InvalidSpec, message)));
                 }
             };
-            if let Ok(vault) = self
-                .view
-                .snapshot
-                .resolve_vault(&reference.vault, &self.access)
-            {
+            if let Ok(vault) = self.view.snapshot.resolve_vault(&reference.vault, &self.access) {
                 vaults.insert((self.server.name().clone(), vault.id.clone()));
             }
             match self.view.snapshot.resolve(&reference, &self.access) {
@@ -250,11 +217,7 @@ impl Resolving<'_> {
 
     fn reference(&self, key: &str, reference: Reference, found: Found) -> ResolvedReference {
         let of_vault = self.server_spec.vault_environment(&found.item.vault_name);
-        let of_namespace = self
-            .namespace
-            .labels
-            .get(ENVIRONMENT_LABEL)
-            .map(String::as_str);
+        let of_namespace = self.namespace.labels.get(ENVIRONMENT_LABEL).map(String::as_str);
         ResolvedReference {
             key: key.to_owned(),
             environment: of_vault.or(of_namespace).map(str::to_owned),

@@ -134,14 +134,8 @@ impl Operator {
             metrics: metrics.clone(),
             memory: Mutex::new(HashMap::new()),
         });
-        let mut starting = Starting {
-            client,
-            index,
-            queue,
-            gate: Gate::new(),
-            tasks: JoinSet::new(),
-            reconciler,
-        };
+        let mut starting =
+            Starting { client, index, queue, gate: Gate::new(), tasks: JoinSet::new(), reconciler };
         starting.tasks.spawn(event_task);
         starting.watch_requests(&namespaces);
         starting.watch_namespaces();
@@ -167,9 +161,7 @@ impl Operator {
     /// Whether it is ready.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        Readiness {
-            gate: self.gate.clone(),
-        }
+        Readiness { gate: self.gate.clone() }
     }
 
     /// Takes on nothing new, waits for what is under way as long as the settings allow, and ends.
@@ -177,10 +169,7 @@ impl Operator {
         self.queue.close();
         self.stop.cancel();
         let grace = self.settings.shutdown_grace;
-        if tokio::time::timeout(grace, &mut self.dispatcher)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(grace, &mut self.dispatcher).await.is_err() {
             tracing::warn!("reconciles did not end in time and are abandoned");
             self.dispatcher.abort();
         }
@@ -214,20 +203,15 @@ impl Starting {
                     ),
                     None => (Api::all(self.client.clone()), Api::all(self.client.clone())),
                 };
-            let (index, queue, gate, scoped) = (
-                self.index.clone(),
-                self.queue.clone(),
-                self.gate.clone(),
-                scope.clone(),
-            );
-            self.tasks
-                .spawn(follow(requests, None, self.gate.add(), move |event| {
-                    for (key, change) in index.fold_request(scoped.as_deref(), event) {
-                        if let Some(lane) = lane_of(&change, gate.is_open()) {
-                            queue.add(key, lane);
-                        }
+            let (index, queue, gate, scoped) =
+                (self.index.clone(), self.queue.clone(), self.gate.clone(), scope.clone());
+            self.tasks.spawn(follow(requests, None, self.gate.add(), move |event| {
+                for (key, change) in index.fold_request(scoped.as_deref(), event) {
+                    if let Some(lane) = lane_of(&change, gate.is_open()) {
+                        queue.add(key, lane);
                     }
-                }));
+                }
+            }));
             let (index, queue) = (self.index.clone(), self.queue.clone());
             let selector = format!("{MANAGED_LABEL}=true");
             let latch = self.gate.add();
@@ -261,27 +245,23 @@ impl Starting {
 
     fn watch_policies(&mut self, io: KubeIo) {
         let api: Api<Raw<CredentialPolicy>> = Api::all(self.client.clone());
-        let (reconciler, index, queue) = (
-            self.reconciler.clone(),
-            self.index.clone(),
-            self.queue.clone(),
-        );
+        let (reconciler, index, queue) =
+            (self.reconciler.clone(), self.index.clone(), self.queue.clone());
         let (news, mut inbox) = mpsc::unbounded_channel();
         let (folding, writing, again) = (reconciler.clone(), reconciler.clone(), news.clone());
         let wake = Arc::new(tokio::sync::Notify::new());
         let woken = wake.clone();
-        self.tasks
-            .spawn(follow(api, None, self.gate.add(), move |event| {
-                let (changed, verdict) = folding.knowledge.policies.fold(event);
-                if changed {
-                    requeue_all(&index, &queue);
-                }
-                if let Some(verdict) = verdict {
-                    // The other end is a task beside this one.
-                    let _ = news.send(verdict);
-                }
-                woken.notify_one();
-            }));
+        self.tasks.spawn(follow(api, None, self.gate.add(), move |event| {
+            let (changed, verdict) = folding.knowledge.policies.fold(event);
+            if changed {
+                requeue_all(&index, &queue);
+            }
+            if let Some(verdict) = verdict {
+                // The other end is a task beside this one.
+                let _ = news.send(verdict);
+            }
+            woken.notify_one();
+        }));
         self.tasks.spawn(async move {
             while let Some(verdict) = inbox.recv().await {
                 if !writing.knowledge.policies.is_current(&verdict) {
@@ -329,24 +309,21 @@ impl Starting {
             Api::namespaced(self.client.clone(), &namespace);
         let servers: Api<Raw<ConnectServer>> = Api::all(self.client.clone());
         let send = mailbox.clone();
-        self.tasks
-            .spawn(follow(secrets, None, self.gate.add(), move |event| {
-                if let Some(message) = servers::secret_message(event) {
-                    let _ = send.send(message);
-                }
-            }));
+        self.tasks.spawn(follow(secrets, None, self.gate.add(), move |event| {
+            if let Some(message) = servers::secret_message(event) {
+                let _ = send.send(message);
+            }
+        }));
         let send = mailbox.clone();
-        self.tasks
-            .spawn(follow(config_maps, None, self.gate.add(), move |event| {
-                if let Some(message) = servers::config_map_message(event) {
-                    let _ = send.send(message);
-                }
-            }));
+        self.tasks.spawn(follow(config_maps, None, self.gate.add(), move |event| {
+            if let Some(message) = servers::config_map_message(event) {
+                let _ = send.send(message);
+            }
+        }));
         let send = mailbox.clone();
-        self.tasks
-            .spawn(follow(servers, None, self.gate.add(), move |event| {
-                let _ = send.send(Message::Server(Box::new(event)));
-            }));
+        self.tasks.spawn(follow(servers, None, self.gate.add(), move |event| {
+            let _ = send.send(Message::Server(Box::new(event)));
+        }));
         let (index, queue) = (self.index.clone(), self.queue.clone());
         let mut task = ServerTask {
             servers: self.reconciler.knowledge.servers.clone(),

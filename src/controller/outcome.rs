@@ -71,22 +71,13 @@ impl Reconciler {
     pub(super) fn confirmed(&self, subject: &Subject<'_>, record: Option<String>) -> Ended {
         let sync = subject.status.as_ref().and_then(|s| s.sync.clone());
         let next = match sync {
-            Some(sync) => Next::Synced(SyncStatus {
-                stale_since: None,
-                ..sync
-            }),
+            Some(sync) => Next::Synced(SyncStatus { stale_since: None, ..sync }),
             None => Next::Failed(Problem::heals(
                 Reason::InternalError,
                 "the status lost what it said of the Secret",
             )),
         };
-        Ended {
-            next,
-            record,
-            change: SecretChange::None,
-            created: None,
-            then: Then::Done,
-        }
+        Ended { next, record, change: SecretChange::None, created: None, then: Then::Done }
     }
 
     pub(super) fn written(
@@ -96,12 +87,7 @@ impl Reconciler {
         delivered: Delivered,
         record: Option<String>,
     ) -> Ended {
-        let Delivered {
-            items,
-            keys,
-            source,
-            written,
-        } = delivered;
+        let Delivered { items, keys, source, written } = delivered;
         let previous = subject.status.as_ref().and_then(|s| s.sync.as_ref());
         let same_content = written.change == SecretChange::Retagged
             || match &subject.receipt {
@@ -126,10 +112,7 @@ impl Reconciler {
             record
         } else {
             self.metrics.secret_changed(written.change.as_str());
-            match self
-                .audit
-                .record(&Entry::write(grant.facts(), grant.decision(), line))
-            {
+            match self.audit.record(&Entry::write(grant.facts(), grant.decision(), line)) {
                 Ok(id) => Some(id),
                 Err(error) => {
                     tracing::error!(request = %subject.key, %error, "a change of a Secret was not recorded");
@@ -150,13 +133,7 @@ impl Reconciler {
         };
         let change = written.change;
         let created = (change == SecretChange::Created).then_some((grant, written));
-        Ended {
-            next: Next::Synced(sync),
-            record,
-            change,
-            created,
-            then: Then::Done,
-        }
+        Ended { next: Next::Synced(sync), record, change, created, then: Then::Done }
     }
 
     /// A failed fetch: refusals are believed only when they last, and a moved item is looked up again.
@@ -188,10 +165,7 @@ impl Reconciler {
                 .and_then(|s| s.sync.as_ref()?.stale_since.as_ref())
                 .map_or_else(SystemTime::now, |since| since.0.into()),
         };
-        let trouble = Trouble {
-            error: error.clone(),
-            since,
-        };
+        let trouble = Trouble { error: error.clone(), since };
         Stop::new(self.knowledge.problem_of(&trouble), Then::Retry)
     }
 
@@ -226,11 +200,7 @@ impl Reconciler {
 pub(super) fn behind<'v>(values: &'v Values<'_>) -> Option<&'v str> {
     let references = values.grant().facts().references.iter();
     references
-        .filter(|r| {
-            values
-                .item(&r.item)
-                .is_some_and(|item| item.version < r.version)
-        })
+        .filter(|r| values.item(&r.item).is_some_and(|item| item.version < r.version))
         .map(|r| &*r.item.title)
         .next()
 }
@@ -243,11 +213,7 @@ pub(super) fn rendering(uid: &str, spec: &CredentialRequestSpec) -> Vec<u8> {
 /// A digest of all that decides what the Secret holds: of the request's part, and of the items' versions.
 /// As long as it is the same the Secret need not be rendered again, whatever policy says meanwhile.
 pub(super) fn basis(rendering: &[u8], item_versions: &str) -> String {
-    format!(
-        "{}-{}",
-        short_digest(rendering),
-        short_digest(item_versions.as_bytes())
-    )
+    format!("{}-{}", short_digest(rendering), short_digest(item_versions.as_bytes()))
 }
 
 /// Whether a basis is one of the request's part, whatever the items' versions.
@@ -256,9 +222,5 @@ pub(super) fn is_basis_of(basis: &str, rendering: &[u8]) -> bool {
 }
 
 fn short_digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -47,20 +47,12 @@ pub(super) struct PolicyVerdict {
 
 impl Policies {
     pub(super) fn new(class: String, settle: Duration) -> Self {
-        Self {
-            class,
-            settle,
-            known: Mutex::default(),
-            set: RwLock::default(),
-        }
+        Self { class, settle, known: Mutex::default(), set: RwLock::default() }
     }
 
     /// The policies as they count now.
     pub(super) fn set(&self) -> Arc<PolicySet> {
-        self.set
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.set.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Folds an event in. Returns whether the set changed, and the status of a policy that was read.
@@ -85,11 +77,8 @@ impl Policies {
             }
             Event::Delete(policy) => {
                 let until = Instant::now() + self.settle;
-                if let Some(entry) = policy
-                    .metadata
-                    .name
-                    .as_ref()
-                    .and_then(|n| known.policies.get_mut(n))
+                if let Some(entry) =
+                    policy.metadata.name.as_ref().and_then(|n| known.policies.get_mut(n))
                 {
                     entry.until = Some(until);
                 }
@@ -110,11 +99,7 @@ impl Policies {
         let Some(name) = policy.metadata.name.clone() else {
             return (false, None);
         };
-        let class = policy
-            .spec
-            .get("controllerClass")
-            .and_then(|c| c.as_str())
-            .unwrap_or_default();
+        let class = policy.spec.get("controllerClass").and_then(|c| c.as_str()).unwrap_or_default();
         if class != self.class {
             // One that was ours goes as if it were deleted.
             if let Some(entry) = known.policies.get_mut(&name) {
@@ -143,26 +128,16 @@ impl Policies {
             previous,
             name: name.clone(),
         };
-        known.policies.insert(
-            name,
-            Entry {
-                state: Arc::new(state),
-                generation,
-                uid,
-                epoch,
-                until: None,
-            },
-        );
+        known
+            .policies
+            .insert(name, Entry { state: Arc::new(state), generation, uid, epoch, until: None });
         (true, Some(verdict))
     }
 
     /// Whether a verdict speaks of a policy as it is now.
     pub(super) fn is_current(&self, verdict: &PolicyVerdict) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = known
-            .policies
-            .get(&verdict.name)
-            .filter(|e| e.until.is_none());
+        let entry = known.policies.get(&verdict.name).filter(|e| e.until.is_none());
         entry.is_some_and(|e| Some(e.generation) == verdict.next.observed_generation)
     }
 
@@ -170,9 +145,7 @@ impl Policies {
     pub(super) fn expire(&self) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (before, now) = (known.policies.len(), Instant::now());
-        known
-            .policies
-            .retain(|_, entry| entry.until.is_none_or(|until| until > now));
+        known.policies.retain(|_, entry| entry.until.is_none_or(|until| until > now));
         let changed = known.policies.len() != before;
         if changed {
             self.publish(&known);
@@ -199,8 +172,7 @@ impl PolicyVerdict {
         if self.previous == self.next {
             return Ok(());
         }
-        io.merge_status::<CredentialPolicy, _>("CredentialPolicy", &self.name, &self.next)
-            .await
+        io.merge_status::<CredentialPolicy, _>("CredentialPolicy", &self.name, &self.next).await
     }
 
     /// The policy's name.
@@ -244,10 +216,7 @@ fn status(
 pub(super) fn whole_seconds(
     time: std::time::SystemTime,
 ) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
-    let seconds = time
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
+    let seconds = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     let timestamp = jiff::Timestamp::from_second(i64::try_from(seconds).unwrap_or(i64::MAX));
     k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
         timestamp.unwrap_or(jiff::Timestamp::UNIX_EPOCH),

@@ -141,9 +141,7 @@ pub struct Queue<K> {
 
 impl<K> Clone for Queue<K> {
     fn clone(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-        }
+        Self { shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -171,14 +169,12 @@ impl<K: Key> Queue<K> {
     /// same resource, the next one is moved, lest a key that no longer wants the resource swallow the
     /// word. So a key may be moved in vain; parked again, it has its old place.
     pub fn unpark_one(&self, resource: &ParkKey) {
-        self.shared
-            .change(|state, now| state.unpark_one(resource, now));
+        self.shared.change(|state, now| state.unpark_one(resource, now));
     }
 
     /// Queues all keys that are parked on a resource, each in its lane.
     pub fn unpark_all(&self, resource: &ParkKey) {
-        self.shared
-            .change(|state, now| state.unpark_all(resource, now));
+        self.shared.change(|state, now| state.unpark_all(resource, now));
     }
 
     /// Waits until a key may run and a worker is free. `None` once the queue is closed. Dropping the
@@ -264,8 +260,7 @@ impl<K: Key> Running<K> {
     fn end(&mut self, next: Next) {
         if !std::mem::replace(&mut self.ended, true) {
             let (key, chance) = (self.key.clone(), rand::random());
-            self.shared
-                .change(|state, now| state.finish(key, next, chance, now));
+            self.shared.change(|state, now| state.finish(key, next, chance, now));
         }
     }
 }

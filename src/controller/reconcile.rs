@@ -93,16 +93,13 @@ impl Reconciler {
         self.notify(&subject, &outcome);
         let reason = reason_of(&outcome.next);
         let has_secret = match &outcome.next {
-            Next::Failed(Problem {
-                severity: Severity::Tolerable { .. },
-                ..
-            }) => self.has_good_secret(&subject).await,
+            Next::Failed(Problem { severity: Severity::Tolerable { .. }, .. }) => {
+                self.has_good_secret(&subject).await
+            }
             Next::Failed(_) | Next::Synced(_) | Next::Suspended => false,
         };
         let report = self.report(&entry, decision, has_secret, outcome.next, outcome.record);
-        let then = self
-            .record(key, &entry, report, outcome.created, outcome.then)
-            .await;
+        let then = self.record(key, &entry, report, outcome.created, outcome.then).await;
         self.metrics.reconciled(reason, started.elapsed());
         then
     }
@@ -144,10 +141,8 @@ impl Reconciler {
         signer: &Signer,
         receipt: Option<&Receipt>,
     ) -> SecretState {
-        let secret = ObjectKey {
-            namespace: key.namespace.clone(),
-            name: entry.secret_name.clone(),
-        };
+        let secret =
+            ObjectKey { namespace: key.namespace.clone(), name: entry.secret_name.clone() };
         let known = self.knowledge.index.secret(&secret);
         state_of(known.as_deref(), &secret, &key.name, signer, receipt)
     }
@@ -155,10 +150,8 @@ impl Reconciler {
     /// Whether the request has a Secret to go on with while 1Password cannot be asked: ours, made for this
     /// spec, and holding what we wrote.
     async fn has_good_secret(&self, subject: &Subject<'_>) -> bool {
-        let Some(receipt) = subject
-            .receipt
-            .as_ref()
-            .filter(|r| is_basis_of(&r.basis, &subject.rendering))
+        let Some(receipt) =
+            subject.receipt.as_ref().filter(|r| is_basis_of(&r.basis, &subject.rendering))
         else {
             return false;
         };
@@ -192,8 +185,7 @@ impl Reconciler {
             Err(problem) => return Ended::failed(problem, Then::Retry),
         };
         if record.is_some() {
-            self.metrics
-                .decided(refusal.decision.outcome, refusal.decision.reason);
+            self.metrics.decided(refusal.decision.outcome, refusal.decision.reason);
         }
         // A policy that is missing or broken takes nothing back: it does not say that the grant was wrong.
         let is_denial = matches!(problem.severity, Severity::Stalled);
@@ -202,13 +194,9 @@ impl Reconciler {
             && is_denial
             && at.elapsed() < self.knowledge.settings.undo_window
         {
-            self.undo(subject.key, &subject.entry.secret_name, &written)
-                .await;
+            self.undo(subject.key, &subject.entry.secret_name, &written).await;
         }
-        Ended {
-            record,
-            ..Ended::failed(problem, Then::Done)
-        }
+        Ended { record, ..Ended::failed(problem, Then::Done) }
     }
 
     /// From a grant to a Secret. `None` when the server has no place free.
@@ -223,19 +211,13 @@ impl Reconciler {
             let record = self.audit_grant(subject, &grant);
             return Some(match (record, trouble) {
                 (Err(problem), _) => Ended::failed(problem, Then::Retry),
-                (Ok(record), Some(trouble)) => Ended {
-                    record,
-                    ..self.troubled(&trouble)
-                },
+                (Ok(record), Some(trouble)) => Ended { record, ..self.troubled(&trouble) },
                 (Ok(record), None) => self.confirmed(subject, record),
             });
         }
         if let Some(trouble) = trouble {
             return Some(match self.audit_grant(subject, &grant) {
-                Ok(record) => Ended {
-                    record,
-                    ..self.troubled(&trouble)
-                },
+                Ok(record) => Ended { record, ..self.troubled(&trouble) },
                 Err(problem) => Ended::failed(problem, Then::Retry),
             });
         }
@@ -246,10 +228,7 @@ impl Reconciler {
         };
         Some(match self.fetch_and_write(subject, &grant, server).await {
             Ok(written) => self.written(subject, grant, written, record),
-            Err(Stop { problem, then }) => Ended {
-                record,
-                ..Ended::failed(problem, then)
-            },
+            Err(Stop { problem, then }) => Ended { record, ..Ended::failed(problem, then) },
         })
     }
 
@@ -270,10 +249,7 @@ impl Reconciler {
             return Err(Stop::new(problem, Then::Retry));
         }
         let rendered = render(&values).map_err(|error| {
-            Stop::new(
-                Problem::stalled(error.reason(), error.to_string()),
-                Then::Done,
-            )
+            Stop::new(Problem::stalled(error.reason(), error.to_string()), Then::Done)
         })?;
         drop(values);
         let written = self
@@ -301,13 +277,9 @@ impl Reconciler {
             })?;
         // What was withdrawn while the write was on its way is found here, or a little later by `refuse`.
         if written.change == SecretChange::Created && self.confirm(subject.key, grant).is_err() {
-            self.undo(subject.key, &subject.entry.secret_name, &written)
-                .await;
+            self.undo(subject.key, &subject.entry.secret_name, &written).await;
             let message = "the decision changed while the Secret was written; it was deleted again";
-            return Err(Stop::new(
-                Problem::heals(Reason::GrantWithdrawn, message),
-                Then::Retry,
-            ));
+            return Err(Stop::new(Problem::heals(Reason::GrantWithdrawn, message), Then::Retry));
         }
         Ok(Delivered {
             items: rendered.items().to_vec(),
@@ -319,12 +291,8 @@ impl Reconciler {
 
     /// Decides again on all that has been observed by now.
     fn confirm<'g>(&self, key: &ObjectKey, grant: &'g Grant) -> Result<Standing<'g>, Withdrawn> {
-        let entry = self
-            .knowledge
-            .index
-            .request(key)
-            .filter(|e| !e.is_deleting)
-            .ok_or(Withdrawn)?;
+        let entry =
+            self.knowledge.index.request(key).filter(|e| !e.is_deleting).ok_or(Withdrawn)?;
         let spec = entry.spec().map_err(|_| Withdrawn)?;
         if spec.is_suspended() {
             return Err(Withdrawn);

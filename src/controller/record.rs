@@ -109,11 +109,7 @@ impl Reconciler {
             if let Some(view) = &fresh {
                 self.knowledge.index.observe_request(key, view);
             }
-            let known = self
-                .knowledge
-                .index
-                .request(key)
-                .filter(|_| fresh.is_some());
+            let known = self.knowledge.index.request(key).filter(|_| fresh.is_some());
             match known {
                 Some(next)
                     if next.uid == entry.uid
@@ -126,11 +122,7 @@ impl Reconciler {
                     if let Some((grant, written)) = &created {
                         self.undo(key, grant.secret().name, written).await;
                     }
-                    return if fresh.is_some() {
-                        Then::At(Duration::ZERO)
-                    } else {
-                        Then::Forget
-                    };
+                    return if fresh.is_some() { Then::At(Duration::ZERO) } else { Then::Forget };
                 }
             }
         }
@@ -167,10 +159,8 @@ impl Reconciler {
 
     /// Sends an Event for what is new: another reason of `Ready`, or a change of the Secret.
     pub(super) fn notify(&self, subject: &Subject<'_>, outcome: &Ended) {
-        let ready = subject
-            .status
-            .as_ref()
-            .and_then(|s| s.conditions.iter().find(|c| c.type_ == "Ready"));
+        let ready =
+            subject.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == "Ready"));
         let reason = reason_of(&outcome.next);
         let is_new = ready.is_none_or(|c| c.reason != reason.as_str());
         let action = match outcome.change {
@@ -185,14 +175,10 @@ impl Reconciler {
         let (message, type_) = match &outcome.next {
             Next::Failed(problem) => (problem.message.clone(), EventType::Warning),
             Next::Synced(_) => match outcome.change {
-                SecretChange::None => (
-                    format!("Secret {secret} holds what 1Password holds"),
-                    EventType::Normal,
-                ),
-                change => (
-                    format!("Secret {secret} was {}", change.as_str()),
-                    EventType::Normal,
-                ),
+                SecretChange::None => {
+                    (format!("Secret {secret} holds what 1Password holds"), EventType::Normal)
+                }
+                change => (format!("Secret {secret} was {}", change.as_str()), EventType::Normal),
             },
             Next::Suspended => return,
         };
@@ -224,10 +210,7 @@ impl Reconciler {
     ) -> T {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let value = change(memory.entry(key.clone()).or_default());
-        if memory
-            .get(key)
-            .is_some_and(|m| m.refused.is_none() && m.created.is_none())
-        {
+        if memory.get(key).is_some_and(|m| m.refused.is_none() && m.created.is_none()) {
             memory.remove(key);
         }
         value
@@ -244,10 +227,7 @@ impl Reconciler {
     }
 
     pub(super) fn forget(&self, key: &ObjectKey) {
-        self.memory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
 

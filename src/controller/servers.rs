@@ -36,10 +36,7 @@ pub(super) enum Slot {
     /// Of another class: its requests are somebody else's.
     Elsewhere,
     /// Of our class.
-    Ours {
-        spec: Arc<ConnectServerSpec>,
-        state: SlotState,
-    },
+    Ours { spec: Arc<ConnectServerSpec>, state: SlotState },
 }
 
 /// Whether a server of ours can be used.
@@ -62,25 +59,15 @@ pub(super) struct Broken {
 
 impl Servers {
     pub(super) fn get(&self, name: &str) -> Option<Slot> {
-        self.slots
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     fn set(&self, name: &str, slot: Slot) {
-        self.slots
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned(), slot);
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), slot);
     }
 
     fn remove(&self, name: &str) {
-        self.slots
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }
 
@@ -201,11 +188,7 @@ impl ServerTask {
         let Some(name) = server.metadata.name.clone() else {
             return;
         };
-        let class = server
-            .spec
-            .get("controllerClass")
-            .and_then(|c| c.as_str())
-            .unwrap_or_default();
+        let class = server.spec.get("controllerClass").and_then(|c| c.as_str()).unwrap_or_default();
         if class != self.class {
             self.servers.set(&name, Slot::Elsewhere);
             return;
@@ -272,15 +255,12 @@ impl ServerTask {
         let state = match self.connection(&spec).await {
             Ok(config) => {
                 let fingerprint = fingerprint(&spec, &config);
-                let is_same = self
-                    .known
-                    .get(name)
-                    .is_some_and(|k| k.fingerprint == Some(fingerprint));
+                let is_same =
+                    self.known.get(name).is_some_and(|k| k.fingerprint == Some(fingerprint));
                 match self.servers.get(name) {
-                    Some(Slot::Ours {
-                        state: SlotState::Running(server),
-                        ..
-                    }) if is_same => SlotState::Running(server),
+                    Some(Slot::Ours { state: SlotState::Running(server), .. }) if is_same => {
+                        SlotState::Running(server)
+                    }
                     _ => self.start(name, &spec, config, fingerprint),
                 }
             }
@@ -364,11 +344,7 @@ impl ServerTask {
         if next == known.status {
             return;
         }
-        match self
-            .io
-            .merge_status::<ConnectServer, _>("ConnectServer", name, &next)
-            .await
-        {
+        match self.io.merge_status::<ConnectServer, _>("ConnectServer", name, &next).await {
             Ok(()) => known.status = next,
             Err(error) => {
                 tracing::warn!(server = name, %error, "the status of a server was not written; trying again");

@@ -17,17 +17,13 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new() -> Self {
-        Self {
-            waiting: Arc::new(watch::Sender::new(0)),
-        }
+        Self { waiting: Arc::new(watch::Sender::new(0)) }
     }
 
     /// One more to wait for.
     pub(super) fn add(&self) -> Latch {
         self.waiting.send_modify(|n| *n += 1);
-        Latch {
-            waiting: Some(self.waiting.clone()),
-        }
+        Latch { waiting: Some(self.waiting.clone()) }
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -56,9 +56,7 @@ pub async fn fetch<'g>(
     let calls = grant.items().map(|granted| async move {
         let started = Instant::now();
         let answer = client.item(granted).await;
-        let result = answer
-            .as_ref()
-            .map_or_else(|e| e.reason().as_str(), |_| "ok");
+        let result = answer.as_ref().map_or_else(|e| e.reason().as_str(), |_| "ok");
         metrics.called(server, "item", result, started.elapsed());
         answer.map(|item| (granted.identity(), item))
     });

@@ -30,10 +30,7 @@ impl ObjectKey {
     /// A key.
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 }
 
@@ -85,10 +82,7 @@ impl Index {
         let changes = state.requests.fold(scope, event, in_scope, |view| {
             let entry = RequestEntry::from_view(&view)?;
             Some((
-                ObjectKey::new(
-                    view.metadata.namespace.as_deref()?,
-                    view.metadata.name.as_deref()?,
-                ),
+                ObjectKey::new(view.metadata.namespace.as_deref()?, view.metadata.name.as_deref()?),
                 entry,
             ))
         });
@@ -210,12 +204,7 @@ impl Index {
 
     /// Notes which vaults a request looks into, in place of what was noted before.
     pub fn set_vaults(&self, key: &ObjectKey, vaults: BTreeSet<VaultKey>) {
-        if self
-            .read()
-            .vaults_of
-            .get(key)
-            .is_some_and(|known| *known == vaults)
-        {
+        if self.read().vaults_of.get(key).is_some_and(|known| *known == vaults) {
             return;
         }
         self.write().set_vaults(key, vaults);
@@ -228,23 +217,13 @@ impl State {
         match self.requests.get(key) {
             Some(entry) => {
                 insert(&mut self.by_namespace, key.namespace.clone(), key);
-                let secret = ObjectKey {
-                    namespace: key.namespace.clone(),
-                    name: entry.secret_name.clone(),
-                };
-                if self
-                    .by_server
-                    .get(&entry.server)
-                    .is_none_or(|keys| !keys.contains(key))
-                {
+                let secret =
+                    ObjectKey { namespace: key.namespace.clone(), name: entry.secret_name.clone() };
+                if self.by_server.get(&entry.server).is_none_or(|keys| !keys.contains(key)) {
                     remove_everywhere(&mut self.by_server, key);
                     insert(&mut self.by_server, entry.server.clone(), key);
                 }
-                if self
-                    .by_secret
-                    .get(&secret)
-                    .is_none_or(|keys| !keys.contains(key))
-                {
+                if self.by_secret.get(&secret).is_none_or(|keys| !keys.contains(key)) {
                     remove_everywhere(&mut self.by_secret, key);
                     insert(&mut self.by_secret, secret, key);
                 }
@@ -268,10 +247,7 @@ impl State {
             }
         }
         for vault in &vaults {
-            self.by_vault
-                .entry(vault.clone())
-                .or_default()
-                .insert(key.clone());
+            self.by_vault.entry(vault.clone()).or_default().insert(key.clone());
         }
         if !vaults.is_empty() {
             self.vaults_of.insert(key.clone(), vaults);
@@ -280,8 +256,7 @@ impl State {
 }
 
 fn collected(keys: Option<&BTreeSet<ObjectKey>>) -> Vec<ObjectKey> {
-    keys.map(|keys| keys.iter().cloned().collect())
-        .unwrap_or_default()
+    keys.map(|keys| keys.iter().cloned().collect()).unwrap_or_default()
 }
 
 fn insert<K: Eq + std::hash::Hash>(

@@ -46,12 +46,7 @@ struct Row<V> {
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Self {
-            rows: HashMap::new(),
-            epoch: 0,
-            lists: HashMap::new(),
-            gone: VecDeque::new(),
-        }
+        Self { rows: HashMap::new(), epoch: 0, lists: HashMap::new(), gone: VecDeque::new() }
     }
 }
 
@@ -79,11 +74,7 @@ impl<K: Eq + Hash + Clone, V: Versioned> Table<K, V> {
             }
             Event::InitDone => {
                 // Lists of other scopes may have begun meanwhile: what counts is when this one did.
-                let began = self
-                    .lists
-                    .get(&scope.map(str::to_owned))
-                    .copied()
-                    .unwrap_or(0);
+                let began = self.lists.get(&scope.map(str::to_owned)).copied().unwrap_or(0);
                 let gone: Vec<K> = self
                     .rows
                     .iter()
@@ -92,9 +83,7 @@ impl<K: Eq + Hash + Clone, V: Versioned> Table<K, V> {
                     .collect();
                 gone.into_iter()
                     .filter_map(|key| {
-                        self.rows
-                            .remove(&key)
-                            .map(|row| (key, Change::Removed(row.value)))
+                        self.rows.remove(&key).map(|row| (key, Change::Removed(row.value)))
                     })
                     .collect()
             }
@@ -146,13 +135,7 @@ impl<K: Eq + Hash + Clone, V: Versioned> Table<K, V> {
                 Some((key, Change::Updated(before, value)))
             }
             None => {
-                self.rows.insert(
-                    key.clone(),
-                    Row {
-                        value: value.clone(),
-                        epoch,
-                    },
-                );
+                self.rows.insert(key.clone(), Row { value: value.clone(), epoch });
                 Some((key, Change::Added(value)))
             }
         }
@@ -188,12 +171,7 @@ mod tests {
 
     fn fold(table: &mut Table<&'static str, Version>, event: Event<Object>) -> Vec<&'static str> {
         table
-            .fold(
-                None,
-                event,
-                |_| true,
-                |(key, version)| Some((key, Version(version))),
-            )
+            .fold(None, event, |_| true, |(key, version)| Some((key, Version(version))))
             .into_iter()
             .map(|(key, _)| key)
             .collect()
@@ -232,10 +210,7 @@ mod tests {
     fn lists_of_two_scopes_may_interleave() {
         let mut table = Table::default();
         let row = |(key, version): Object| Some((key, Version(version)));
-        let (a, b) = (
-            |k: &&str| k.starts_with("a/"),
-            |k: &&str| k.starts_with("b/"),
-        );
+        let (a, b) = (|k: &&str| k.starts_with("a/"), |k: &&str| k.starts_with("b/"));
         let _ = table.fold(Some("a"), Event::Init, a, row);
         let _ = table.fold(Some("a"), Event::InitApply(("a/x", 1)), a, row);
         let _ = table.fold(Some("b"), Event::Init, b, row);
@@ -249,10 +224,7 @@ mod tests {
         listed(&mut table, &[("a", 1)]);
         table.observe(&"a", Version(7));
         assert!(fold(&mut table, Event::Apply(("a", 7))).is_empty());
-        assert!(
-            fold(&mut table, Event::Apply(("a", 3))).is_empty(),
-            "an older event"
-        );
+        assert!(fold(&mut table, Event::Apply(("a", 3))).is_empty(), "an older event");
         assert_eq!(fold(&mut table, Event::Apply(("a", 8))), ["a"]);
     }
 

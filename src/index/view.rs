@@ -46,9 +46,7 @@ impl<K> Clone for Raw<K> {
 
 impl<K> fmt::Debug for Raw<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Raw")
-            .field("metadata", &self.metadata)
-            .finish_non_exhaustive()
+        f.debug_struct("Raw").field("metadata", &self.metadata).finish_non_exhaustive()
     }
 }
 
@@ -124,9 +122,7 @@ impl RequestEntry {
             secret_name: text_at("/target/name").unwrap_or(name).into(),
             history_len,
             spec: view.spec.to_string().into(),
-            status: status
-                .and_then(|s| serde_json::to_string(&s).ok())
-                .map(Into::into),
+            status: status.and_then(|s| serde_json::to_string(&s).ok()).map(Into::into),
         })
     }
 
@@ -142,9 +138,7 @@ impl RequestEntry {
     /// The status without its history, if there is one that can be read.
     #[must_use]
     pub fn status(&self) -> Option<CredentialRequestStatus> {
-        self.status
-            .as_deref()
-            .and_then(|text| serde_json::from_str(text).ok())
+        self.status.as_deref().and_then(|text| serde_json::from_str(text).ok())
     }
 
     /// What the status says of the Secret.
@@ -221,9 +215,5 @@ impl Versioned for NamespaceEntry {
 /// kind can be compared (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>).
 #[must_use]
 pub fn resource_version(metadata: &ObjectMeta) -> u64 {
-    metadata
-        .resource_version
-        .as_deref()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(0)
+    metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0)
 }

@@ -73,12 +73,7 @@ impl KubeIo {
         timeout: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self {
-            client,
-            permits: Arc::new(Semaphore::new(concurrency)),
-            timeout,
-            metrics,
-        }
+        Self { client, permits: Arc::new(Semaphore::new(concurrency)), timeout, metrics }
     }
 
     /// Reads a Secret, if there is one.
@@ -99,13 +94,10 @@ impl KubeIo {
         key: &ObjectKey,
         secret: &Secret,
     ) -> Result<Secret, ApiError> {
-        let params = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let api: Api<Secret> = self.namespaced(key);
-        self.send("Secret", "create", api.create(&params, secret))
-            .await
+        self.send("Secret", "create", api.create(&params, secret)).await
     }
 
     /// Patches the Secret of a UID and resourceVersion; any other is left alone.
@@ -120,8 +112,7 @@ impl KubeIo {
     ) -> Result<Secret, ApiError> {
         let (params, patch) = (params(), Patch::Json::<()>(guarded(expected, operations)?));
         let api: Api<Secret> = self.namespaced(key);
-        self.send("Secret", "patch", api.patch(&key.name, &params, &patch))
-            .await
+        self.send("Secret", "patch", api.patch(&key.name, &params, &patch)).await
     }
 
     /// Deletes the Secret of a UID and resourceVersion; any other is left alone.
@@ -141,9 +132,7 @@ impl KubeIo {
             ..DeleteParams::default()
         };
         let api: Api<Secret> = self.namespaced(key);
-        self.send("Secret", "delete", api.delete(&key.name, &params))
-            .await
-            .map(|_| ())
+        self.send("Secret", "delete", api.delete(&key.name, &params)).await.map(|_| ())
     }
 
     /// Reads a request, if there is one.
@@ -152,8 +141,7 @@ impl KubeIo {
     /// When the API server does not answer as it should.
     pub async fn request(&self, key: &ObjectKey) -> Result<Option<RequestView>, ApiError> {
         let api: Api<RequestView> = self.namespaced(key);
-        self.send("CredentialRequest", "get", api.get_opt(&key.name))
-            .await
+        self.send("CredentialRequest", "get", api.get_opt(&key.name)).await
     }
 
     /// Patches the status of the request of a UID and resourceVersion.
@@ -168,12 +156,7 @@ impl KubeIo {
     ) -> Result<RequestView, ApiError> {
         let (params, patch) = (params(), Patch::Json::<()>(guarded(expected, operations)?));
         let api: Api<RequestView> = self.namespaced(key);
-        self.send(
-            "CredentialRequest",
-            "patch",
-            api.patch_status(&key.name, &params, &patch),
-        )
-        .await
+        self.send("CredentialRequest", "patch", api.patch_status(&key.name, &params, &patch)).await
     }
 
     /// Publishes an Event.
@@ -186,17 +169,13 @@ impl KubeIo {
         event: &Event,
         reference: &ObjectReference,
     ) -> Result<(), ApiError> {
-        self.send("Event", "create", recorder.publish(event, reference))
-            .await
+        self.send("Event", "create", recorder.publish(event, reference)).await
     }
 
     /// A recorder of Events for [`KubeIo::publish`].
     #[must_use]
     pub fn recorder(&self) -> Recorder {
-        let reporter = Reporter {
-            controller: CONTROLLER.to_owned(),
-            instance: None,
-        };
+        let reporter = Reporter { controller: CONTROLLER.to_owned(), instance: None };
         Recorder::new(self.client.clone(), reporter)
     }
 
@@ -219,9 +198,7 @@ impl KubeIo {
     {
         let api: Api<K> = Api::all(self.client.clone());
         let (params, patch) = (params(), Patch::Merge(json!({ "status": status })));
-        self.send(kind, "patch", api.patch_status(name, &params, &patch))
-            .await
-            .map(|_| ())
+        self.send(kind, "patch", api.patch_status(name, &params, &patch)).await.map(|_| ())
     }
 
     fn namespaced<K>(&self, key: &ObjectKey) -> Api<K>
@@ -237,11 +214,7 @@ impl KubeIo {
         verb: &'static str,
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, ApiError> {
-        let permit = self
-            .permits
-            .acquire()
-            .await
-            .map_err(|_| ApiError::Unreachable)?;
+        let permit = self.permits.acquire().await.map_err(|_| ApiError::Unreachable)?;
         let answer = tokio::time::timeout(self.timeout, call).await;
         drop(permit);
         let result = match answer {
@@ -250,11 +223,7 @@ impl KubeIo {
             Err(_) => Err(ApiError::TimedOut),
         };
         if verb != "get" {
-            self.metrics.wrote(
-                kind,
-                verb,
-                result.as_ref().map_or_else(ApiError::label, |_| "ok"),
-            );
+            self.metrics.wrote(kind, verb, result.as_ref().map_or_else(ApiError::label, |_| "ok"));
         }
         result
     }
@@ -284,10 +253,7 @@ impl ApiError {
 }
 
 fn params() -> PatchParams {
-    PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    }
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
 fn guarded(
@@ -315,9 +281,7 @@ fn classify(error: &kube::Error, kind: &'static str, verb: &'static str) -> ApiE
     } else if status.is_forbidden() {
         ApiError::Forbidden { verb, kind }
     } else if status.code == 422
-        && status
-            .message
-            .contains("the server rejected our request due to an error in our request")
+        && status.message.contains("the server rejected our request due to an error in our request")
     {
         // What the API server says when a `test` of a JSON patch fails.
         ApiError::Conflict

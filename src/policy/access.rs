@@ -11,12 +11,7 @@ impl<'a> Access<'a> {
     /// The rows among `rows` that the namespace is in.
     #[must_use]
     pub fn of(rows: &'a [AccessRow], namespace: &NamespaceFacts) -> Self {
-        Self {
-            rows: rows
-                .iter()
-                .filter(|row| includes(&row.namespaces, namespace))
-                .collect(),
-        }
+        Self { rows: rows.iter().filter(|row| includes(&row.namespaces, namespace)).collect() }
     }
 
     /// Whether some item of the vault may be read.
@@ -46,24 +41,15 @@ impl<'a> Access<'a> {
     /// The same for an item of a vault that is allowed.
     #[must_use]
     pub fn may_speak_of_item(&self, vault_id: &str, vault_name: &str, spelled: &str) -> bool {
-        self.rows_of_vault(vault_id, vault_name)
-            .any(|row| row_has_item(row, spelled, spelled))
+        self.rows_of_vault(vault_id, vault_name).any(|row| row_has_item(row, spelled, spelled))
     }
 
     fn rows_of_vault(&self, id: &str, name: &str) -> impl Iterator<Item = &'a AccessRow> {
         self.rows.iter().copied().filter(move |row| {
             row.vaults.iter().any(|selector| match selector {
-                VaultSelector {
-                    id: Some(wanted), ..
-                } => wanted == id,
-                VaultSelector {
-                    name: Some(pattern),
-                    ..
-                } => glob_matches(pattern, name),
-                VaultSelector {
-                    id: None,
-                    name: None,
-                } => false,
+                VaultSelector { id: Some(wanted), .. } => wanted == id,
+                VaultSelector { name: Some(pattern), .. } => glob_matches(pattern, name),
+                VaultSelector { id: None, name: None } => false,
             })
         })
     }
@@ -71,25 +57,18 @@ impl<'a> Access<'a> {
 
 fn row_has_item(row: &AccessRow, id: &str, title: &str) -> bool {
     row.items.as_ref().is_none_or(|patterns| {
-        patterns
-            .iter()
-            .any(|pattern| pattern == id || glob_matches(pattern, title))
+        patterns.iter().any(|pattern| pattern == id || glob_matches(pattern, title))
     })
 }
 
 fn includes(namespaces: &Namespaces, namespace: &NamespaceFacts) -> bool {
     match namespaces {
-        Namespaces {
-            names: Some(names), ..
-        } => names.contains(&namespace.name),
+        Namespaces { names: Some(names), .. } => names.contains(&namespace.name),
         // The schema refuses an empty selector; were one to get here, it must not mean everything.
-        Namespaces {
-            selector: Some(selector),
-            ..
-        } => !selector.is_empty() && selector.matches(&namespace.labels),
-        Namespaces {
-            all: Some(true), ..
-        } => true,
+        Namespaces { selector: Some(selector), .. } => {
+            !selector.is_empty() && selector.matches(&namespace.labels)
+        }
+        Namespaces { all: Some(true), .. } => true,
         Namespaces { .. } => false,
     }
 }
@@ -118,10 +97,7 @@ mod tests {
     }
 
     fn named(name: &str) -> VaultSelector {
-        VaultSelector {
-            name: Some(name.to_owned()),
-            id: None,
-        }
+        VaultSelector { name: Some(name.to_owned()), id: None }
     }
 
     fn item(vault: &str, title: &str) -> ItemIdentity {
@@ -134,10 +110,7 @@ mod tests {
     }
 
     fn only(name: &str) -> Namespaces {
-        Namespaces {
-            names: Some(vec![name.to_owned()]),
-            ..Namespaces::default()
-        }
+        Namespaces { names: Some(vec![name.to_owned()]), ..Namespaces::default() }
     }
 
     #[test]
@@ -150,10 +123,7 @@ mod tests {
     fn a_row_allows_its_namespaces_vaults_and_items_alone() {
         let rows = [row(only("shop"), named("shop-*"), Some("db*"))];
         let access = Access::of(&rows, &namespace("shop"));
-        assert_eq!(
-            access.rows_allowing(&item("shop-api", "db-main")).next(),
-            Some("row")
-        );
+        assert_eq!(access.rows_allowing(&item("shop-api", "db-main")).next(), Some("row"));
         assert_eq!(access.rows_allowing(&item("shop-api", "other")).count(), 0);
         assert_eq!(access.rows_allowing(&item("infra", "db-main")).count(), 0);
         assert_eq!(
@@ -166,10 +136,8 @@ mod tests {
 
     #[test]
     fn an_empty_selector_allows_nobody() {
-        let everyone = Namespaces {
-            selector: Some(LabelSelector::default()),
-            ..Namespaces::default()
-        };
+        let everyone =
+            Namespaces { selector: Some(LabelSelector::default()), ..Namespaces::default() };
         let rows = [row(everyone, named("*"), None)];
         assert!(!Access::of(&rows, &namespace("shop")).allows_vault("v", "any"));
     }

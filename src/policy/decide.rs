@@ -84,10 +84,7 @@ impl Refusal {
         );
         let mut digest = Digest::new(request);
         digest.part("outside", keys.iter().copied());
-        Self {
-            decision: refused(Reason::VaultNotAllowed, message, digest),
-            facts: None,
-        }
+        Self { decision: refused(Reason::VaultNotAllowed, message, digest), facts: None }
     }
 }
 
@@ -119,10 +116,7 @@ pub fn decide(facts: Facts, access: &Access<'_>, policies: &PolicySet) -> Verdic
 }
 
 fn refusal(decision: Decision, facts: Facts) -> Verdict {
-    Verdict::Refused(Refusal {
-        decision,
-        facts: Some(Box::new(facts)),
-    })
+    Verdict::Refused(Refusal { decision, facts: Some(Box::new(facts)) })
 }
 
 fn refuse_mismatch(facts: &Facts, digest: &Digest) -> Option<Decision> {
@@ -162,9 +156,7 @@ fn applying<'p>(
                     digest.clone(),
                 ));
             }
-            PolicyState::Invalid {
-                name, scope, rule, ..
-            } if applies(scope, facts) => {
+            PolicyState::Invalid { name, scope, rule, .. } if applies(scope, facts) => {
                 return Err(refused(
                     Reason::PolicyInvalid,
                     format!(
@@ -224,31 +216,19 @@ fn score(facts: Facts, policies: &[&CompiledPolicy], mut digest: Digest) -> Verd
     for factor in &factors {
         digest.part(
             "factor",
-            [
-                factor.policy.as_str(),
-                &factor.rule,
-                &factor.score.to_string(),
-                &factor.message,
-            ],
+            [factor.policy.as_str(), &factor.rule, &factor.score.to_string(), &factor.message],
         );
     }
     digest.part("outcome", [worst.as_str(), &risk_score.to_string()]);
     let (reason, message) = match worst {
-        Outcome::Allowed => (
-            Reason::Allowed,
-            format!("allowed with risk {risk_score} of 100"),
-        ),
+        Outcome::Allowed => (Reason::Allowed, format!("allowed with risk {risk_score} of 100")),
         Outcome::Alerted => (
             Reason::Alerted,
-            format!(
-                "allowed with risk {risk_score} of 100, and alerted{}",
-                words(&factors)
-            ),
+            format!("allowed with risk {risk_score} of 100, and alerted{}", words(&factors)),
         ),
-        Outcome::Denied => (
-            Reason::Denied,
-            format!("denied with risk {risk_score} of 100{}", words(&factors)),
-        ),
+        Outcome::Denied => {
+            (Reason::Denied, format!("denied with risk {risk_score} of 100{}", words(&factors)))
+        }
     };
     let decision = Decision {
         outcome: worst,
@@ -327,22 +307,14 @@ fn worse(a: Outcome, b: Outcome) -> Outcome {
 
 fn words(factors: &[Factor]) -> String {
     let messages: Vec<&str> = factors.iter().take(4).map(|f| f.message.as_str()).collect();
-    if messages.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", messages.join("; "))
-    }
+    if messages.is_empty() { String::new() } else { format!(": {}", messages.join("; ")) }
 }
 
 /// Names keys for a message, the first few of them.
 fn listed(keys: &[&str]) -> String {
     let shown: Vec<&str> = keys.iter().take(5).copied().collect();
     let more = keys.len().saturating_sub(shown.len());
-    let suffix = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
+    let suffix = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("spec.data[{}]{suffix}", shown.join(", "))
 }
 

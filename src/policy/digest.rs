@@ -26,11 +26,6 @@ impl Digest {
 
     /// 128 bits in hex: enough to tell decisions apart.
     pub(super) fn finish(self) -> String {
-        self.0
-            .finalize()
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        self.0.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 }

@@ -67,10 +67,7 @@ impl RequestFacts {
             on_request_deletion: spec.on_request_deletion(),
             purpose: spec.purpose.clone(),
             claimed_environment: spec.environment.clone(),
-            claimed_consumer: spec
-                .consumer
-                .as_ref()
-                .map(|c| c.service_account_name.clone()),
+            claimed_consumer: spec.consumer.as_ref().map(|c| c.service_account_name.clone()),
             spec_digest: Sha256::digest(&canonical).into(),
         }
     }
@@ -107,10 +104,6 @@ pub struct Facts {
 impl Facts {
     /// The items that the references mean, each once.
     pub fn items(&self) -> impl Iterator<Item = &ItemIdentity> {
-        self.references
-            .iter()
-            .map(|r| &r.item)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
+        self.references.iter().map(|r| &r.item).collect::<BTreeSet<_>>().into_iter()
     }
 }

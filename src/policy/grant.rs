@@ -100,11 +100,7 @@ impl Grant {
     /// The item that a key of the request takes its value from.
     #[must_use]
     pub fn item_of(&self, key: &str) -> Option<GrantedRef<'_>> {
-        self.facts
-            .references
-            .iter()
-            .find(|r| r.key == key)
-            .map(|r| GrantedRef { item: &r.item })
+        self.facts.references.iter().find(|r| r.key == key).map(|r| GrantedRef { item: &r.item })
     }
 
     /// The Secret that may be written.

@@ -136,18 +136,12 @@ pub(super) fn matches_reference(
         })
     });
     let by_environment = scope.environments.as_ref().is_none_or(|environments| {
-        reference
-            .environment
-            .as_ref()
-            .is_some_and(|environment| environments.contains(environment))
+        reference.environment.as_ref().is_some_and(|environment| environments.contains(environment))
     });
     by_namespace && by_vault && by_environment
 }
 
 /// Whether the policy speaks of any reference.
 pub(super) fn applies(scope: &PolicyMatch, facts: &Facts) -> bool {
-    facts
-        .references
-        .iter()
-        .any(|reference| matches_reference(scope, &facts.namespace, reference))
+    facts.references.iter().any(|reference| matches_reference(scope, &facts.namespace, reference))
 }

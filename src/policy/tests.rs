@@ -54,14 +54,8 @@ fn reference(key: &str, title: &str, field: &str) -> ResolvedReference {
 fn everything() -> Vec<AccessRow> {
     vec![AccessRow {
         name: "all".to_owned(),
-        namespaces: Namespaces {
-            all: Some(true),
-            ..Namespaces::default()
-        },
-        vaults: vec![VaultSelector {
-            name: Some("*".to_owned()),
-            id: None,
-        }],
+        namespaces: Namespaces { all: Some(true), ..Namespaces::default() },
+        vaults: vec![VaultSelector { name: Some("*".to_owned()), id: None }],
         items: None,
     }]
 }
@@ -78,11 +72,7 @@ fn scored(name: &str, when: &str, score: i32) -> PolicyRule {
 }
 
 fn effective(name: &str, when: &str, effect: Effect) -> PolicyRule {
-    PolicyRule {
-        score: None,
-        effect: Some(effect),
-        ..scored(name, when, 0)
-    }
+    PolicyRule { score: None, effect: Some(effect), ..scored(name, when, 0) }
 }
 
 fn policy(match_: PolicyMatch, rules: Vec<PolicyRule>) -> CredentialPolicySpec {
@@ -98,10 +88,7 @@ fn policy(match_: PolicyMatch, rules: Vec<PolicyRule>) -> CredentialPolicySpec {
 
 fn set(policies: &[(&str, CredentialPolicySpec)]) -> PolicySet {
     PolicySet::new(
-        policies
-            .iter()
-            .map(|(name, spec)| Arc::new(PolicyState::compile(name, spec)))
-            .collect(),
+        policies.iter().map(|(name, spec)| Arc::new(PolicyState::compile(name, spec))).collect(),
     )
 }
 
@@ -112,19 +99,13 @@ fn decided(facts: Facts, policies: &PolicySet) -> Decision {
 }
 
 fn rules(rules: Vec<PolicyRule>) -> Decision {
-    decided(
-        facts(),
-        &set(&[("p", policy(PolicyMatch::default(), rules))]),
-    )
+    decided(facts(), &set(&[("p", policy(PolicyMatch::default(), rules))]))
 }
 
 #[test]
 fn a_policy_without_rules_allows_what_it_matches() {
     let decision = rules(vec![]);
-    assert_eq!(
-        (decision.outcome, decision.risk_score),
-        (Outcome::Allowed, 0)
-    );
+    assert_eq!((decision.outcome, decision.risk_score), (Outcome::Allowed, 0));
 }
 
 #[test]
@@ -136,29 +117,13 @@ fn without_a_policy_nothing_is_granted() {
 fn every_reference_needs_a_policy_that_matches_it() {
     let mut facts = facts();
     facts.references[1].item.vault_name = "infra".into();
-    let services = PolicyMatch {
-        vaults: Some(vec!["serv*".to_owned()]),
-        ..PolicyMatch::default()
-    };
-    let decision = decided(
-        facts.clone(),
-        &set(&[("services", policy(services.clone(), vec![]))]),
-    );
+    let services = PolicyMatch { vaults: Some(vec!["serv*".to_owned()]), ..PolicyMatch::default() };
+    let decision = decided(facts.clone(), &set(&[("services", policy(services.clone(), vec![]))]));
     assert_eq!(decision.reason, Reason::NoPolicyMatches);
-    assert!(
-        decision.message.contains("spec.data[KEY]"),
-        "{}",
-        decision.message
-    );
+    assert!(decision.message.contains("spec.data[KEY]"), "{}", decision.message);
 
-    let infra = PolicyMatch {
-        vaults: Some(vec!["infra".to_owned()]),
-        ..PolicyMatch::default()
-    };
-    let both = set(&[
-        ("services", policy(services, vec![])),
-        ("infra", policy(infra, vec![])),
-    ]);
+    let infra = PolicyMatch { vaults: Some(vec!["infra".to_owned()]), ..PolicyMatch::default() };
+    let both = set(&[("services", policy(services, vec![])), ("infra", policy(infra, vec![]))]);
     assert_eq!(decided(facts, &both).outcome, Outcome::Allowed);
 }
 
@@ -170,10 +135,7 @@ fn scores_add_up_within_a_policy_and_the_thresholds_are_inclusive() {
         (vec![40, 30], Outcome::Denied, 70),
         (vec![90, 90], Outcome::Denied, 100),
     ] {
-        let list = scores
-            .iter()
-            .enumerate()
-            .map(|(i, s)| scored(&format!("r{i}"), "true", *s));
+        let list = scores.iter().enumerate().map(|(i, s)| scored(&format!("r{i}"), "true", *s));
         let decision = rules(list.collect());
         assert_eq!((decision.outcome, decision.risk_score), (outcome, total));
         assert_eq!(decision.factors.len(), scores.len());
@@ -183,55 +145,31 @@ fn scores_add_up_within_a_policy_and_the_thresholds_are_inclusive() {
 #[test]
 fn scores_do_not_add_up_across_policies_and_the_worst_outcome_counts() {
     let two = set(&[
-        (
-            "a",
-            policy(PolicyMatch::default(), vec![scored("r", "true", 40)]),
-        ),
-        (
-            "b",
-            policy(PolicyMatch::default(), vec![scored("r", "true", 55)]),
-        ),
+        ("a", policy(PolicyMatch::default(), vec![scored("r", "true", 40)])),
+        ("b", policy(PolicyMatch::default(), vec![scored("r", "true", 55)])),
     ]);
     let decision = decided(facts(), &two);
-    assert_eq!(
-        (decision.outcome, decision.risk_score),
-        (Outcome::Alerted, 55)
-    );
+    assert_eq!((decision.outcome, decision.risk_score), (Outcome::Alerted, 55));
 }
 
 #[test]
 fn an_effect_counts_whatever_the_score() {
-    assert_eq!(
-        rules(vec![effective("d", "true", Effect::Deny)]).outcome,
-        Outcome::Denied
-    );
-    assert_eq!(
-        rules(vec![effective("a", "true", Effect::Alert)]).outcome,
-        Outcome::Alerted
-    );
-    assert_eq!(
-        rules(vec![effective("a", "false", Effect::Deny)]).outcome,
-        Outcome::Allowed
-    );
+    assert_eq!(rules(vec![effective("d", "true", Effect::Deny)]).outcome, Outcome::Denied);
+    assert_eq!(rules(vec![effective("a", "true", Effect::Alert)]).outcome, Outcome::Alerted);
+    assert_eq!(rules(vec![effective("a", "false", Effect::Deny)]).outcome, Outcome::Allowed);
 }
 
 #[test]
 fn a_rule_that_fails_denies_and_says_so() {
     let decision = rules(vec![scored("r", "namespace.labels['none'] == 'x'", 1)]);
     assert_eq!(decision.outcome, Outcome::Denied);
-    assert!(
-        decision.factors[0].message.starts_with("the rule failed"),
-        "{decision:?}"
-    );
+    assert!(decision.factors[0].message.starts_with("the rule failed"), "{decision:?}");
 }
 
 #[test]
 fn a_policy_that_does_not_compile_stops_what_it_matches_and_nothing_else() {
     let broken = |vault: &str| {
-        let scope = PolicyMatch {
-            vaults: Some(vec![vault.to_owned()]),
-            ..PolicyMatch::default()
-        };
+        let scope = PolicyMatch { vaults: Some(vec![vault.to_owned()]), ..PolicyMatch::default() };
         policy(scope, vec![scored("r", "nonsense(", 1)])
     };
     let allowing = || ("all", policy(PolicyMatch::default(), vec![]));
@@ -248,13 +186,8 @@ fn a_policy_that_does_not_compile_stops_what_it_matches_and_nothing_else() {
 #[test]
 fn a_policy_that_cannot_be_read_stops_everything() {
     let policies = PolicySet::new(vec![
-        Arc::new(PolicyState::compile(
-            "all",
-            &policy(PolicyMatch::default(), vec![]),
-        )),
-        Arc::new(PolicyState::Unreadable {
-            name: "newer".to_owned(),
-        }),
+        Arc::new(PolicyState::compile("all", &policy(PolicyMatch::default(), vec![]))),
+        Arc::new(PolicyState::Unreadable { name: "newer".to_owned() }),
     ]);
     assert_eq!(decided(facts(), &policies).reason, Reason::PolicyUnreadable);
 }
@@ -264,10 +197,7 @@ fn a_claim_that_contradicts_a_fact_is_denied_and_one_beside_none_is_not() {
     let all = set(&[("all", policy(PolicyMatch::default(), vec![]))]);
     let mut claiming = facts();
     claiming.request.claimed_environment = Some("staging".to_owned());
-    assert_eq!(
-        decided(claiming.clone(), &all).reason,
-        Reason::EnvironmentMismatch
-    );
+    assert_eq!(decided(claiming.clone(), &all).reason, Reason::EnvironmentMismatch);
     for reference in &mut claiming.references {
         reference.environment = None;
     }
@@ -276,10 +206,8 @@ fn a_claim_that_contradicts_a_fact_is_denied_and_one_beside_none_is_not() {
 
 #[test]
 fn an_item_of_unknown_environment_is_in_none() {
-    let production = PolicyMatch {
-        environments: Some(vec!["production".to_owned()]),
-        ..PolicyMatch::default()
-    };
+    let production =
+        PolicyMatch { environments: Some(vec!["production".to_owned()]), ..PolicyMatch::default() };
     let only = set(&[("production", policy(production, vec![]))]);
     let mut unknown = facts();
     assert_eq!(decided(unknown.clone(), &only).outcome, Outcome::Allowed);
@@ -328,16 +256,11 @@ fn a_grant_stands_until_deciding_again_gives_something_else() {
         let access = Access::of(&rows, &facts.namespace);
         decide(facts, &access, policies)
     };
-    let Verdict::Granted(grant) = verdict(facts(), &all) else {
-        panic!("not granted")
-    };
+    let Verdict::Granted(grant) = verdict(facts(), &all) else { panic!("not granted") };
     assert!(grant.confirm(&verdict(facts(), &all)).is_ok());
 
     let mut edited = facts();
     edited.request.generation = 2;
     assert_eq!(grant.confirm(&verdict(edited, &all)).err(), Some(Withdrawn));
-    assert_eq!(
-        grant.confirm(&verdict(facts(), &set(&[]))).err(),
-        Some(Withdrawn)
-    );
+    assert_eq!(grant.confirm(&verdict(facts(), &set(&[]))).err(), Some(Withdrawn));
 }

@@ -103,12 +103,7 @@ fn check_part(number: usize, part: &str) -> Result<(), ParseError> {
 
 impl From<&ItemRef> for Reference {
     fn from(parts: &ItemRef) -> Self {
-        Self::new(
-            &parts.vault,
-            &parts.item,
-            parts.section.as_deref(),
-            &parts.field,
-        )
+        Self::new(&parts.vault, &parts.item, parts.section.as_deref(), &parts.field)
     }
 }
 
@@ -132,19 +127,13 @@ mod tests {
     #[test]
     fn three_parts_are_vault_item_field() {
         let reference: Reference = "op://services/orders db/url".parse().unwrap();
-        assert_eq!(
-            reference,
-            Reference::new("services", "orders db", None, "url")
-        );
+        assert_eq!(reference, Reference::new("services", "orders db", None, "url"));
     }
 
     #[test]
     fn four_parts_name_a_section() {
         let reference: Reference = "op://services/orders-db/main.1/url".parse().unwrap();
-        assert_eq!(
-            reference,
-            Reference::new("services", "orders-db", Some("main.1"), "url")
-        );
+        assert_eq!(reference, Reference::new("services", "orders-db", Some("main.1"), "url"));
     }
 
     #[test]

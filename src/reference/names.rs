@@ -10,18 +10,13 @@ pub fn select<'t, T>(
     id: impl Fn(&T) -> &str,
     name: impl Fn(&T) -> &str,
 ) -> Vec<&'t T> {
-    let exact: Vec<&T> = candidates
-        .iter()
-        .filter(|c| id(c) == spelled || name(c) == spelled)
-        .collect();
+    let exact: Vec<&T> =
+        candidates.iter().filter(|c| id(c) == spelled || name(c) == spelled).collect();
     if !exact.is_empty() {
         return exact;
     }
     let folded = fold(spelled);
-    candidates
-        .iter()
-        .filter(|c| fold(name(c)) == folded)
-        .collect()
+    candidates.iter().filter(|c| fold(name(c)) == folded).collect()
 }
 
 /// A name without its case.
@@ -35,10 +30,7 @@ mod tests {
     use super::*;
 
     fn found(names: &[(&'static str, &'static str)], spelled: &str) -> Vec<&'static str> {
-        select(names, spelled, |c| c.0, |c| c.1)
-            .into_iter()
-            .map(|c| c.0)
-            .collect()
+        select(names, spelled, |c| c.0, |c| c.1).into_iter().map(|c| c.0).collect()
     }
 
     #[test]
@@ -52,10 +44,7 @@ mod tests {
 
     #[test]
     fn an_id_and_an_equal_title_are_two_matches() {
-        assert_eq!(
-            found(&[("abc", "x"), ("def", "abc")], "abc"),
-            ["abc", "def"]
-        );
+        assert_eq!(found(&[("abc", "x"), ("def", "abc")], "abc"), ["abc", "def"]);
         assert_eq!(found(&[("abc", "x")], "ABC"), [""; 0]);
     }
 }

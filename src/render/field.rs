@@ -29,14 +29,8 @@ impl FieldError {
     }
 
     pub(super) fn describe(&self, reference: &ResolvedReference) -> String {
-        let item = format!(
-            "item {} of vault {}",
-            reference.item.title, reference.item.vault_name
-        );
-        let (field, section) = (
-            &reference.field,
-            reference.section.as_deref().unwrap_or_default(),
-        );
+        let item = format!("item {} of vault {}", reference.item.title, reference.item.vault_name);
+        let (field, section) = (&reference.field, reference.section.as_deref().unwrap_or_default());
         match self {
             Self::SectionNotFound => format!("{item} has no section {section}"),
             Self::NotFound if section.is_empty() => format!("{item} has no field {field}"),
@@ -44,11 +38,7 @@ impl FieldError {
             Self::Ambiguous(ids) => format!(
                 "{item} has {} fields {field}, with the ids {}; name the section, or use an id",
                 ids.len(),
-                ids.iter()
-                    .take(5)
-                    .map(String::as_str)
-                    .collect::<Vec<_>>()
-                    .join(", "),
+                ids.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", "),
             ),
             Self::Empty => format!(
                 "field {field} of {item} is empty; give it a value in 1Password or remove the key"
@@ -71,15 +61,11 @@ pub(super) fn find<'f>(
 ) -> Result<&'f str, FieldError> {
     let candidates: Vec<&Field> = match section {
         Some(section) => {
-            let ids: Vec<&str> = select(
-                sections,
-                section,
-                |s| &s.id,
-                |s| s.label.as_deref().unwrap_or_default(),
-            )
-            .into_iter()
-            .map(|s| s.id.as_str())
-            .collect();
+            let ids: Vec<&str> =
+                select(sections, section, |s| &s.id, |s| s.label.as_deref().unwrap_or_default())
+                    .into_iter()
+                    .map(|s| s.id.as_str())
+                    .collect();
             if ids.is_empty() {
                 return Err(FieldError::SectionNotFound);
             }
@@ -91,26 +77,13 @@ pub(super) fn find<'f>(
         None => fields.iter().collect(),
     };
     let matching = |candidates: &[&'f Field]| -> Vec<&'f Field> {
-        select(
-            candidates,
-            spelled,
-            |f| &f.id,
-            |f| f.label.as_deref().unwrap_or_default(),
-        )
-        .into_iter()
-        .copied()
-        .collect()
+        select(candidates, spelled, |f| &f.id, |f| f.label.as_deref().unwrap_or_default())
+            .into_iter()
+            .copied()
+            .collect()
     };
-    let outside: Vec<&Field> = candidates
-        .iter()
-        .copied()
-        .filter(|f| !in_section(f))
-        .collect();
-    let mut found = if section.is_none() {
-        matching(&outside)
-    } else {
-        Vec::new()
-    };
+    let outside: Vec<&Field> = candidates.iter().copied().filter(|f| !in_section(f)).collect();
+    let mut found = if section.is_none() { matching(&outside) } else { Vec::new() };
     if found.is_empty() {
         found = matching(&candidates);
     }
@@ -121,18 +94,13 @@ pub(super) fn find<'f>(
             Some(value) if !value.is_empty() => Ok(value.expose()),
             Some(_) | None => Err(FieldError::Empty),
         },
-        several => Err(FieldError::Ambiguous(
-            several.iter().map(|f| f.id.clone()).collect(),
-        )),
+        several => Err(FieldError::Ambiguous(several.iter().map(|f| f.id.clone()).collect())),
     }
 }
 
 /// `add more` is the id of the section that holds what has none.
 fn in_section(field: &Field) -> bool {
-    field
-        .section_id
-        .as_deref()
-        .is_some_and(|id| id != "add more")
+    field.section_id.as_deref().is_some_and(|id| id != "add more")
 }
 
 #[cfg(test)]
@@ -152,43 +120,25 @@ mod tests {
     }
 
     fn section(id: &str, label: &str) -> Section {
-        Section {
-            id: id.to_owned(),
-            label: Some(label.to_owned()),
-        }
+        Section { id: id.to_owned(), label: Some(label.to_owned()) }
     }
 
     #[test]
     fn a_field_outside_sections_comes_before_those_inside() {
-        let fields = [
-            field("1", "url", Some("s"), "inside"),
-            field("2", "url", None, "outside"),
-        ];
-        assert_eq!(
-            find(&[section("s", "main")], &fields, None, "url"),
-            Ok("outside")
-        );
-        assert_eq!(
-            find(&[section("s", "main")], &fields, Some("main"), "url"),
-            Ok("inside")
-        );
+        let fields = [field("1", "url", Some("s"), "inside"), field("2", "url", None, "outside")];
+        assert_eq!(find(&[section("s", "main")], &fields, None, "url"), Ok("outside"));
+        assert_eq!(find(&[section("s", "main")], &fields, Some("main"), "url"), Ok("inside"));
     }
 
     #[test]
     fn a_field_unique_across_sections_needs_no_section() {
-        let fields = [
-            field("1", "url", Some("s"), "a"),
-            field("2", "port", Some("t"), "b"),
-        ];
+        let fields = [field("1", "url", Some("s"), "a"), field("2", "port", Some("t"), "b")];
         assert_eq!(find(&[], &fields, None, "port"), Ok("b"));
     }
 
     #[test]
     fn two_fields_of_one_label_are_ambiguous_and_an_id_tells_them_apart() {
-        let fields = [
-            field("1", "url", Some("s"), "a"),
-            field("2", "url", Some("t"), "b"),
-        ];
+        let fields = [field("1", "url", Some("s"), "a"), field("2", "url", Some("t"), "b")];
         assert_eq!(
             find(&[], &fields, None, "url"),
             Err(FieldError::Ambiguous(vec!["1".to_owned(), "2".to_owned()]))
@@ -199,10 +149,7 @@ mod tests {
     #[test]
     fn several_sections_of_one_label_count_together() {
         let sections = [section("s", "db"), section("t", "db")];
-        let fields = [
-            field("1", "url", Some("s"), "a"),
-            field("2", "port", Some("t"), "b"),
-        ];
+        let fields = [field("1", "url", Some("s"), "a"), field("2", "port", Some("t"), "b")];
         assert_eq!(find(&sections, &fields, Some("db"), "port"), Ok("b"));
     }
 
@@ -212,14 +159,8 @@ mod tests {
         otp.type_ = "OTP".to_owned();
         let fields = [field("1", "url", None, ""), otp];
         assert_eq!(find(&[], &fields, None, "none"), Err(FieldError::NotFound));
-        assert_eq!(
-            find(&[], &fields, Some("none"), "url"),
-            Err(FieldError::SectionNotFound)
-        );
+        assert_eq!(find(&[], &fields, Some("none"), "url"), Err(FieldError::SectionNotFound));
         assert_eq!(find(&[], &fields, None, "url"), Err(FieldError::Empty));
-        assert_eq!(
-            find(&[], &fields, None, "code"),
-            Err(FieldError::OneTimePassword)
-        );
+        assert_eq!(find(&[], &fields, None, "code"), Err(FieldError::OneTimePassword));
     }
 }

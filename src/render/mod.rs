@@ -68,20 +68,15 @@ impl<'g> Rendered<'g> {
     /// The versions in the form of the annotation beside the content tag.
     #[must_use]
     pub fn item_versions(&self) -> String {
-        item_versions(
-            self.items
-                .iter()
-                .map(|i| (i.vault.as_str(), i.item.as_str(), i.version)),
-        )
+        item_versions(self.items.iter().map(|i| (i.vault.as_str(), i.item.as_str(), i.version)))
     }
 }
 
 /// Items and their versions as one string, whatever their order.
 #[must_use]
 pub fn item_versions<'i>(items: impl Iterator<Item = (&'i str, &'i str, i64)>) -> String {
-    let parts: BTreeSet<String> = items
-        .map(|(vault, item, version)| format!("{vault}/{item}@{version}"))
-        .collect();
+    let parts: BTreeSet<String> =
+        items.map(|(vault, item, version)| format!("{vault}/{item}@{version}")).collect();
     parts.into_iter().collect::<Vec<_>>().join(",")
 }
 
@@ -125,12 +120,8 @@ impl RenderError {
 /// When a field cannot be delivered, or all of them do not fit into a Secret. Nothing is left out silently.
 pub fn render<'g>(values: &Values<'g>) -> Result<Rendered<'g>, RenderError> {
     let grant = values.grant();
-    let mut rendered = Rendered {
-        grant,
-        data: BTreeMap::new(),
-        items: Vec::new(),
-        source: values.source(),
-    };
+    let mut rendered =
+        Rendered { grant, data: BTreeMap::new(), items: Vec::new(), source: values.source() };
     let mut size = 0;
     for reference in &grant.facts().references {
         let value = find(values, reference).map_err(|error| RenderError::Field {
@@ -139,9 +130,7 @@ pub fn render<'g>(values: &Values<'g>) -> Result<Rendered<'g>, RenderError> {
             reason: error.reason(),
         })?;
         size += reference.key.len() + value.len();
-        rendered
-            .data
-            .insert(reference.key.clone(), value.as_bytes().to_vec());
+        rendered.data.insert(reference.key.clone(), value.as_bytes().to_vec());
     }
     if size > MAX_SECRET_SIZE {
         return Err(RenderError::TooLarge { size });
@@ -160,10 +149,5 @@ pub fn render<'g>(values: &Values<'g>) -> Result<Rendered<'g>, RenderError> {
 
 fn find<'v>(values: &'v Values<'_>, reference: &ResolvedReference) -> Result<&'v str, FieldError> {
     let item = values.item(&reference.item).ok_or(FieldError::NotFound)?;
-    field::find(
-        &item.sections,
-        &item.fields,
-        reference.section.as_deref(),
-        &reference.field,
-    )
+    field::find(&item.sections, &item.fields, reference.section.as_deref(), &reference.field)
 }

@@ -46,9 +46,7 @@ pub async fn load_or_create_keys(io: &KubeIo, namespace: &str) -> Result<MasterK
         return parse(secret);
     }
     let mut bytes = Zeroizing::new(vec![0; MasterKeys::KEY_LEN]);
-    rand::rngs::SysRng
-        .try_fill_bytes(&mut bytes)
-        .map_err(|_| KeyError::Random)?;
+    rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(|_| KeyError::Random)?;
     let secret = Secret {
         metadata: ObjectMeta {
             name: Some(KEY_SECRET.to_owned()),
@@ -60,10 +58,7 @@ pub async fn load_or_create_keys(io: &KubeIo, namespace: &str) -> Result<MasterK
             ..ObjectMeta::default()
         },
         type_: Some("Opaque".to_owned()),
-        data: Some(BTreeMap::from([(
-            "key-0001".to_owned(),
-            ByteString(bytes.to_vec()),
-        )])),
+        data: Some(BTreeMap::from([("key-0001".to_owned(), ByteString(bytes.to_vec()))])),
         ..Secret::default()
     };
     match io.create_secret(&key, &secret).await {
@@ -92,22 +87,15 @@ mod tests {
     use super::*;
 
     fn secret(entries: &[(&str, usize)]) -> Secret {
-        let data = entries
-            .iter()
-            .map(|(name, len)| ((*name).to_owned(), ByteString(vec![1; *len])));
-        Secret {
-            data: Some(data.collect()),
-            ..Secret::default()
-        }
+        let data =
+            entries.iter().map(|(name, len)| ((*name).to_owned(), ByteString(vec![1; *len])));
+        Secret { data: Some(data.collect()), ..Secret::default() }
     }
 
     #[test]
     fn only_whole_keys_are_taken() {
         assert!(parse(secret(&[("a", 32), ("b", 32)])).is_ok());
-        assert!(matches!(
-            parse(secret(&[("a", 32), ("b", 31)])),
-            Err(KeyError::Malformed { .. })
-        ));
+        assert!(matches!(parse(secret(&[("a", 32), ("b", 31)])), Err(KeyError::Malformed { .. })));
         assert!(matches!(parse(secret(&[])), Err(KeyError::Empty)));
     }
 }

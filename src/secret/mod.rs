@@ -1,5 +1,6 @@
 //! The Secret: whose it is, what it holds, and how it is written so that no other is touched.
 
+mod desired;
 mod keys;
 mod ownership;
 mod tags;

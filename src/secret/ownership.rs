@@ -33,12 +33,9 @@ pub fn state_of(
     if receipt.is_some_and(|r| r.resource_version == entry.resource_version) {
         return SecretState::Intact;
     }
-    let proof = entry
-        .annotations
-        .get(OWNER_TAG)
-        .map_or(Proof::Invalid, |tag| {
-            signer.check_owner(tag, &secret.namespace, &secret.name, request)
-        });
+    let proof = entry.annotations.get(OWNER_TAG).map_or(Proof::Invalid, |tag| {
+        signer.check_owner(tag, &secret.namespace, &secret.name, request)
+    });
     match proof {
         _ if receipt.is_some() => SecretState::Touched,
         Proof::Valid => SecretState::Touched,

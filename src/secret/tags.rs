@@ -24,9 +24,7 @@ pub struct MasterKeys {
 
 impl fmt::Debug for MasterKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MasterKeys")
-            .field("signing", &self.signing)
-            .finish_non_exhaustive()
+        f.debug_struct("MasterKeys").field("signing", &self.signing).finish_non_exhaustive()
     }
 }
 
@@ -36,11 +34,7 @@ pub fn key_id(key: &[u8]) -> String {
     let mut hash = Sha256::new();
     hash.update(b"portcullis key id");
     hash.update(key);
-    hash.finalize()
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl MasterKeys {
@@ -68,16 +62,11 @@ impl MasterKeys {
                     put(&mut info, part.as_bytes());
                 }
                 let mut derived = Zeroizing::new([0; 32]);
-                Hkdf::<Sha256>::new(None, key)
-                    .expand(&info, derived.as_mut())
-                    .ok()?;
+                Hkdf::<Sha256>::new(None, key).expand(&info, derived.as_mut()).ok()?;
                 Some((id.clone(), derived))
             })
             .collect();
-        Signer {
-            signing: self.signing.clone(),
-            keys,
-        }
+        Signer { signing: self.signing.clone(), keys }
     }
 }
 
@@ -89,9 +78,7 @@ pub struct Signer {
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signer")
-            .field("signing", &self.signing)
-            .finish_non_exhaustive()
+        f.debug_struct("Signer").field("signing", &self.signing).finish_non_exhaustive()
     }
 }
 
@@ -190,12 +177,8 @@ impl Signer {
     }
 
     fn sign(&self, message: &[u8]) -> String {
-        let mac = self
-            .mac(&self.signing, message)
-            .map(|mac| mac.finalize().into_bytes());
-        let encoded = mac
-            .map(|bytes| URL_SAFE_NO_PAD.encode(bytes))
-            .unwrap_or_default();
+        let mac = self.mac(&self.signing, message).map(|mac| mac.finalize().into_bytes());
+        let encoded = mac.map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).unwrap_or_default();
         format!("{VERSION}.{}.{encoded}", self.signing)
     }
 
@@ -237,21 +220,12 @@ fn owner_message(namespace: &str, secret: &str, request: &str) -> Vec<u8> {
 }
 
 fn content_message(content: Content<'_>) -> Zeroizing<Vec<u8>> {
-    let size: usize = content
-        .data
-        .iter()
-        .map(|(k, v)| k.len() + v.len() + 16)
-        .sum();
+    let size: usize = content.data.iter().map(|(k, v)| k.len() + v.len() + 16).sum();
     // Sized first: a buffer that grows leaves copies of the values behind.
     let mut message = Zeroizing::new(Vec::with_capacity(
         size + content.owner_tag.len() + content.item_versions.len() + 256,
     ));
-    for part in [
-        "content",
-        content.owner_tag,
-        content.type_,
-        content.item_versions,
-    ] {
+    for part in ["content", content.owner_tag, content.type_, content.item_versions] {
         put(&mut message, part.as_bytes());
     }
     for (key, value) in content.data {
@@ -285,40 +259,20 @@ mod tests {
     fn an_owner_tag_holds_for_one_secret_of_one_request() {
         let signer = keys(1).signer("shop", "orders");
         let tag = signer.owner_tag("shop", "orders", "orders");
-        assert_eq!(
-            signer.check_owner(&tag, "shop", "orders", "orders"),
-            Proof::Valid
-        );
-        assert_eq!(
-            signer.check_owner(&tag, "shop", "other", "orders"),
-            Proof::Invalid
-        );
+        assert_eq!(signer.check_owner(&tag, "shop", "orders", "orders"), Proof::Valid);
+        assert_eq!(signer.check_owner(&tag, "shop", "other", "orders"), Proof::Invalid);
         let neighbour = keys(1).signer("shop", "neighbour");
-        assert_eq!(
-            neighbour.check_owner(&tag, "shop", "orders", "neighbour"),
-            Proof::Invalid
-        );
+        assert_eq!(neighbour.check_owner(&tag, "shop", "orders", "neighbour"), Proof::Invalid);
     }
 
     #[test]
     fn a_tag_of_a_lost_key_is_neither_valid_nor_invalid() {
-        let tag = keys(1)
-            .signer("shop", "orders")
-            .owner_tag("shop", "orders", "orders");
+        let tag = keys(1).signer("shop", "orders").owner_tag("shop", "orders", "orders");
         let signer = keys(2).signer("shop", "orders");
-        assert_eq!(
-            signer.check_owner(&tag, "shop", "orders", "orders"),
-            Proof::UnknownKey
-        );
-        let both = MasterKeys::new(
-            Zeroizing::new(vec![2; 32]),
-            vec![Zeroizing::new(vec![1; 32])],
-        );
+        assert_eq!(signer.check_owner(&tag, "shop", "orders", "orders"), Proof::UnknownKey);
+        let both = MasterKeys::new(Zeroizing::new(vec![2; 32]), vec![Zeroizing::new(vec![1; 32])]);
         let signer = both.signer("shop", "orders");
-        assert_eq!(
-            signer.check_owner(&tag, "shop", "orders", "orders"),
-            Proof::Valid
-        );
+        assert_eq!(signer.check_owner(&tag, "shop", "orders", "orders"), Proof::Valid);
     }
 
     #[test]
@@ -343,27 +297,13 @@ mod tests {
     fn a_content_tag_moves_with_type_versions_and_data() {
         let signer = keys(1).signer("shop", "orders");
         let (old, new) = (data("old"), data("new"));
-        let base = Content {
-            owner_tag: "o",
-            type_: "Opaque",
-            item_versions: "v/i@1",
-            data: &old,
-        };
+        let base = Content { owner_tag: "o", type_: "Opaque", item_versions: "v/i@1", data: &old };
         let tag = signer.content_tag(base);
         assert_eq!(signer.check_content(&tag, base), Proof::Valid);
         for other in [
-            Content {
-                owner_tag: "p",
-                ..base
-            },
-            Content {
-                type_: "kubernetes.io/tls",
-                ..base
-            },
-            Content {
-                item_versions: "v/i@2",
-                ..base
-            },
+            Content { owner_tag: "p", ..base },
+            Content { type_: "kubernetes.io/tls", ..base },
+            Content { item_versions: "v/i@2", ..base },
             Content { data: &new, ..base },
         ] {
             assert_eq!(signer.check_content(&tag, other), Proof::Invalid);
@@ -382,10 +322,7 @@ mod tests {
         let text = signer.receipt("uid-1", &receipt);
         assert_eq!(signer.read_receipt("uid-1", &text), Some(receipt));
         assert_eq!(signer.read_receipt("uid-2", &text), None);
-        assert_eq!(
-            signer.read_receipt("uid-1", &text.replace(".42.", ".43.")),
-            None
-        );
+        assert_eq!(signer.read_receipt("uid-1", &text.replace(".42.", ".43.")), None);
         assert_eq!(signer.read_receipt("uid-1", "nonsense"), None);
     }
 

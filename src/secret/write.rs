@@ -1,16 +1,11 @@
 use std::collections::BTreeMap;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::Resource as _;
-use serde_json::{Value, json};
 use zeroize::Zeroize as _;
 
-use super::{
-    CONTENT_TAG, Content, ITEM_VERSIONS, OWNER_TAG, Receipt, SecretState, Signer, state_of,
-};
-use crate::api::{CredentialRequest, MANAGED_LABEL, OnRequestDeletion, Reason};
+use super::desired::{Desired, tag_if_whole};
+use super::{Content, ITEM_VERSIONS, OWNER_TAG, Proof, Receipt, SecretState, Signer, state_of};
+use crate::api::Reason;
 use crate::index::{Index, ObjectKey, SecretEntry};
 use crate::kube_io::{ApiError, Expected, KubeIo};
 use crate::policy::{Standing, Withdrawn};
@@ -112,19 +107,6 @@ impl WriteError {
     }
 }
 
-/// What the Secret should be.
-struct Desired<'r> {
-    key: ObjectKey,
-    request: &'r str,
-    type_: &'static str,
-    owner_tag: String,
-    item_versions: String,
-    content_tag: String,
-    owner_references: Vec<OwnerReference>,
-    data: &'r BTreeMap<String, Vec<u8>>,
-    basis: &'r str,
-}
-
 impl SecretWriter {
     /// A writer that takes what it wrote into the index.
     #[must_use]
@@ -166,9 +148,7 @@ impl SecretWriter {
         let Some(mut secret) = existing else {
             return Err(api(ApiError::Conflict));
         };
-        let result = self
-            .update(&standing, &desired, signer, receipt, &secret)
-            .await;
+        let result = self.update(&standing, &desired, signer, receipt, &secret).await;
         wipe(&mut secret);
         result
     }
@@ -179,27 +159,15 @@ impl SecretWriter {
             return false;
         };
         let entry = SecretEntry::from_meta(&secret.metadata);
-        let data: BTreeMap<String, Vec<u8>> = secret
-            .data
-            .take()
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| (name, value.0))
-            .collect();
+        let data: BTreeMap<String, Vec<u8>> =
+            secret.data.take().into_iter().flatten().map(|(name, value)| (name, value.0)).collect();
         let holds = entry.as_ref().is_some_and(|entry| {
-            let content = entry
-                .annotations
-                .get(OWNER_TAG)
-                .zip(entry.annotations.get(ITEM_VERSIONS));
+            let content =
+                entry.annotations.get(OWNER_TAG).zip(entry.annotations.get(ITEM_VERSIONS));
             content.is_some_and(|(owner_tag, item_versions)| {
                 let type_ = secret.type_.as_deref().unwrap_or("Opaque");
-                let content = Content {
-                    owner_tag,
-                    type_,
-                    item_versions,
-                    data: &data,
-                };
-                signer.check_content(&receipt.content_tag, content) == super::Proof::Valid
+                let content = Content { owner_tag, type_, item_versions, data: &data };
+                signer.check_content(&receipt.content_tag, content) == Proof::Valid
             })
         });
         for mut value in data.into_values() {
@@ -229,12 +197,7 @@ impl SecretWriter {
         let mut secret = desired.secret();
         let created = self.io.create_secret(&desired.key, &secret).await;
         wipe(&mut secret);
-        self.written(
-            desired,
-            SecretChange::Created,
-            desired.content_tag.clone(),
-            created?,
-        )
+        self.written(desired, SecretChange::Created, desired.content_tag.clone(), created?)
     }
 
     async fn update<'g>(
@@ -268,14 +231,8 @@ impl SecretWriter {
         let change = match (&tagged, same_data) {
             (Some(tag), true) => {
                 let known = receipt.is_some_and(|r| r.content_tag == *tag);
-                let change = if known {
-                    SecretChange::None
-                } else {
-                    SecretChange::Confirmed
-                };
-                return self
-                    .written(desired, change, tag.clone(), secret.clone())
-                    .map_err(api);
+                let change = if known { SecretChange::None } else { SecretChange::Confirmed };
+                return self.written(desired, change, tag.clone(), secret.clone()).map_err(api);
             }
             // What we wrote last is what we would write now: somebody put an older content back.
             (Some(_), false) if receipt.is_some_and(|r| r.content_tag == desired.content_tag) => {
@@ -297,8 +254,7 @@ impl SecretWriter {
             .patch_secret(&desired.key, &expected, desired.operations(secret))
             .await
             .map_err(api)?;
-        self.written(desired, change, desired.content_tag.clone(), patched)
-            .map_err(api)
+        self.written(desired, change, desired.content_tag.clone(), patched).map_err(api)
     }
 
     fn written(
@@ -319,157 +275,6 @@ impl SecretWriter {
         self.index.observe_secret(&desired.key, entry);
         Ok(Written { change, receipt })
     }
-}
-
-impl<'r> Desired<'r> {
-    fn new<'g: 'r>(rendered: &'r Rendered<'g>, signer: &Signer, basis: &'r str) -> Self {
-        let granted = rendered.grant().secret();
-        let type_ = granted.type_.as_str();
-        let owner_tag = signer.owner_tag(granted.namespace, granted.name, granted.request_name);
-        let item_versions = rendered.item_versions();
-        let content_tag = signer.content_tag(Content {
-            owner_tag: &owner_tag,
-            type_,
-            item_versions: &item_versions,
-            data: rendered.data(),
-        });
-        let owner = OwnerReference {
-            api_version: CredentialRequest::api_version(&()).into_owned(),
-            kind: CredentialRequest::kind(&()).into_owned(),
-            name: granted.request_name.to_owned(),
-            uid: granted.request_uid.to_owned(),
-            controller: Some(true),
-            block_owner_deletion: None,
-        };
-        Self {
-            key: ObjectKey::new(granted.namespace, granted.name),
-            request: granted.request_name,
-            type_,
-            owner_tag,
-            item_versions,
-            content_tag,
-            owner_references: match granted.on_request_deletion {
-                OnRequestDeletion::Delete => vec![owner],
-                OnRequestDeletion::Retain => Vec::new(),
-            },
-            data: rendered.data(),
-            basis,
-        }
-    }
-
-    fn annotations(&self) -> [(&'static str, &str); 3] {
-        [
-            (OWNER_TAG, &self.owner_tag),
-            (CONTENT_TAG, &self.content_tag),
-            (ITEM_VERSIONS, &self.item_versions),
-        ]
-    }
-
-    fn secret(&self) -> Secret {
-        let annotations = self
-            .annotations()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()));
-        Secret {
-            metadata: ObjectMeta {
-                name: Some(self.key.name.to_string()),
-                namespace: Some(self.key.namespace.to_string()),
-                labels: Some(BTreeMap::from([(
-                    MANAGED_LABEL.to_owned(),
-                    "true".to_owned(),
-                )])),
-                annotations: Some(BTreeMap::from(annotations)),
-                owner_references: Some(self.owner_references.clone()).filter(|o| !o.is_empty()),
-                ..ObjectMeta::default()
-            },
-            type_: Some(self.type_.to_owned()),
-            data: Some(self.byte_strings()),
-            ..Secret::default()
-        }
-    }
-
-    fn byte_strings(&self) -> BTreeMap<String, ByteString> {
-        self.data
-            .iter()
-            .map(|(key, value)| (key.clone(), ByteString(value.clone())))
-            .collect()
-    }
-
-    fn has_data_of(&self, secret: &Secret) -> bool {
-        let existing = secret
-            .data
-            .iter()
-            .flatten()
-            .map(|(key, value)| (key, &value.0));
-        existing.eq(self.data.iter())
-    }
-
-    /// All of it as JSON patch operations: the data as a whole, of the metadata only what is ours.
-    fn operations(&self, secret: &Secret) -> Vec<Value> {
-        let add = |path: &str, value: Value| json!({"op": "add", "path": path, "value": value});
-        let mut operations = Vec::new();
-        if secret.metadata.labels.is_none() {
-            operations.push(add("/metadata/labels", json!({})));
-        }
-        if secret.metadata.annotations.is_none() {
-            operations.push(add("/metadata/annotations", json!({})));
-        }
-        operations.push(add(&pointer("labels", MANAGED_LABEL), json!("true")));
-        for (key, value) in self.annotations() {
-            operations.push(add(&pointer("annotations", key), json!(value)));
-        }
-        operations.push(add(
-            "/metadata/ownerReferences",
-            json!(self.owner_references),
-        ));
-        operations.push(add("/data", json!(self.byte_strings())));
-        operations
-    }
-}
-
-/// The content tag of a Secret that is as we would leave it but for its data: label, owner and tags.
-fn tag_if_whole(
-    secret: &Secret,
-    entry: &SecretEntry,
-    desired: &Desired<'_>,
-    signer: &Signer,
-) -> Option<String> {
-    let label = secret.metadata.labels.as_ref()?.get(MANAGED_LABEL)?;
-    let owners = secret
-        .metadata
-        .owner_references
-        .as_deref()
-        .unwrap_or_default();
-    let owner_tag = entry.annotations.get(OWNER_TAG)?;
-    let content_tag = entry.annotations.get(CONTENT_TAG)?;
-    let data: BTreeMap<String, Vec<u8>> = secret
-        .data
-        .iter()
-        .flatten()
-        .map(|(key, value)| (key.clone(), value.0.clone()))
-        .collect();
-    let content = Content {
-        owner_tag,
-        type_: desired.type_,
-        item_versions: entry.annotations.get(ITEM_VERSIONS)?,
-        data: &data,
-    };
-    let whole = label == "true"
-        && owners == desired.owner_references
-        // Also one of an older key: it is replaced with the next content, not for its own sake.
-        && signer.check_owner(owner_tag, &desired.key.namespace, &desired.key.name, desired.request)
-            == super::Proof::Valid
-        && signer.check_content(content_tag, content) == super::Proof::Valid;
-    for mut value in data.into_values() {
-        value.zeroize();
-    }
-    whole.then(|| content_tag.clone())
-}
-
-fn pointer(map: &str, key: &str) -> String {
-    format!(
-        "/metadata/{map}/{}",
-        key.replace('~', "~0").replace('/', "~1")
-    )
 }
 
 /// Overwrites the values of a Secret that is not needed any more. The buffers of the HTTP client are out

@@ -40,17 +40,11 @@ async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) {
     if shared.readiness.is_ready() {
         (StatusCode::OK, "ok\n")
     } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the first lists from the API server are still to come\n",
-        )
+        (StatusCode::SERVICE_UNAVAILABLE, "the first lists from the API server are still to come\n")
     }
 }
 
 async fn scrape(State(shared): State<Shared>) -> impl IntoResponse {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    (
-        [(header::CONTENT_TYPE, OPEN_METRICS)],
-        shared.metrics.encode(),
-    )
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], shared.metrics.encode())
 }

@@ -68,31 +68,19 @@ impl Problem {
     /// A problem that heals when something is mended elsewhere.
     #[must_use]
     pub fn heals(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-            severity: Severity::Heals,
-        }
+        Self { reason, message: message.into(), severity: Severity::Heals }
     }
 
     /// A problem that stays until somebody changes something.
     #[must_use]
     pub fn stalled(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-            severity: Severity::Stalled,
-        }
+        Self { reason, message: message.into(), severity: Severity::Stalled }
     }
 
     /// A problem that does not make a good Secret bad.
     #[must_use]
     pub fn tolerable(reason: Reason, message: impl Into<String>, since: Time) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-            severity: Severity::Tolerable { since },
-        }
+        Self { reason, message: message.into(), severity: Severity::Tolerable { since } }
     }
 
     /// The problem of a refused request. What an administrator mends heals; a denial stays until the
@@ -118,11 +106,7 @@ pub fn compose(
     let empty = CredentialRequestStatus::default();
     let previous = previous.unwrap_or(&empty);
     let decision = match &report.decision {
-        Some(decision) => Some(decision_status(
-            previous.decision.as_ref(),
-            decision,
-            &report.now,
-        )),
+        Some(decision) => Some(decision_status(previous.decision.as_ref(), decision, &report.now)),
         None => previous.decision.clone(),
     };
     let sync = sync_status(previous.sync.as_ref(), report);
@@ -186,37 +170,30 @@ fn sync_status(previous: Option<&SyncStatus>, report: &Report) -> Option<SyncSta
 }
 
 fn conditions(previous: &CredentialRequestStatus, report: &Report) -> Vec<Condition> {
-    let set = Conditions::replacing(
-        &previous.conditions,
-        Some(report.generation),
-        report.now.clone(),
-    );
+    let set =
+        Conditions::replacing(&previous.conditions, Some(report.generation), report.now.clone());
     if let Next::Suspended = report.next {
         return suspended(previous, report, set);
     }
     let set = match (&report.decision, &report.next) {
         (Some(decision), _) => {
             let allowed = decision.outcome != Outcome::Denied;
-            set.set(
-                ConditionType::Authorized,
-                Some(allowed),
-                decision.reason,
-                &decision.message,
-            )
+            set.set(ConditionType::Authorized, Some(allowed), decision.reason, &decision.message)
         }
-        (None, Next::Failed(problem)) => set.set(
-            ConditionType::Authorized,
-            None,
-            problem.reason,
-            &problem.message,
-        ),
+        (None, Next::Failed(problem)) => {
+            set.set(ConditionType::Authorized, None, problem.reason, &problem.message)
+        }
         (None, Next::Synced(_) | Next::Suspended) => set,
     };
     match &report.next {
         Next::Synced(sync) => {
             let message = format!("Secret {} holds what 1Password holds", sync.secret_name);
-            set.set(ConditionType::Ready, Some(true), Reason::Synced, &message)
-                .set(ConditionType::Synced, Some(true), Reason::Synced, &message)
+            set.set(ConditionType::Ready, Some(true), Reason::Synced, &message).set(
+                ConditionType::Synced,
+                Some(true),
+                Reason::Synced,
+                &message,
+            )
         }
         Next::Failed(problem) => failed(set, problem, report.has_secret),
         Next::Suspended => set,
@@ -250,20 +227,9 @@ fn suspended(
     report: &Report,
     set: Conditions,
 ) -> Vec<Condition> {
-    if previous
-        .conditions
-        .iter()
-        .all(|c| c.type_ != ConditionType::Ready.as_str())
-    {
+    if previous.conditions.iter().all(|c| c.type_ != ConditionType::Ready.as_str()) {
         let message = "spec.suspend is true: nothing is done until it is false";
-        return set
-            .set(
-                ConditionType::Ready,
-                Some(false),
-                Reason::Suspended,
-                message,
-            )
-            .finish();
+        return set.set(ConditionType::Ready, Some(false), Reason::Suspended, message).finish();
     }
     let mut kept = previous.conditions.clone();
     for condition in &mut kept {
@@ -273,10 +239,7 @@ fn suspended(
 }
 
 fn ready_reason(status: &CredentialRequestStatus) -> Option<&str> {
-    let ready = status
-        .conditions
-        .iter()
-        .find(|c| c.type_ == ConditionType::Ready.as_str());
+    let ready = status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str());
     ready.map(|c| c.reason.as_str())
 }
 

@@ -51,17 +51,11 @@ pub fn event_queue(
     metrics: Arc<Metrics>,
 ) -> (EventSink, impl Future<Output = ()> + Send + 'static) {
     let (queue, mut notes) = mpsc::channel::<Note>(capacity);
-    let sink = EventSink {
-        queue,
-        metrics: metrics.clone(),
-    };
+    let sink = EventSink { queue, metrics: metrics.clone() };
     let task = async move {
         let recorder = io.recorder();
         while let Some(note) = notes.recv().await {
-            if let Err(error) = io
-                .publish(&recorder, &event(&note), &reference(&note))
-                .await
-            {
+            if let Err(error) = io.publish(&recorder, &event(&note), &reference(&note)).await {
                 metrics.event_dropped();
                 tracing::debug!(request = %note.key, %error, "an Event was not sent");
             }

@@ -39,16 +39,9 @@ impl StatusWriter {
             uid: entry.uid.to_string(),
             resource_version: entry.resource_version.to_string(),
         };
-        let operations = operations(
-            previous.is_some(),
-            entry.history_len,
-            &status,
-            record.as_ref(),
-        );
-        let view = self
-            .io
-            .patch_request_status(key, &expected, operations)
-            .await?;
+        let operations =
+            operations(previous.is_some(), entry.history_len, &status, record.as_ref());
+        let view = self.io.patch_request_status(key, &expected, operations).await?;
         self.index.observe_request(key, &view);
         Ok(())
     }
@@ -68,10 +61,7 @@ fn operations(
         return vec![add("/status", json!(first))];
     }
     let mut operations = vec![
-        add(
-            "/status/observedGeneration",
-            json!(status.observed_generation),
-        ),
+        add("/status/observedGeneration", json!(status.observed_generation)),
         add("/status/conditions", json!(status.conditions)),
     ];
     if let Some(decision) = &status.decision {

@@ -133,21 +133,9 @@ impl Metrics {
             "Decisions that differ from the one before",
             self.decisions.clone(),
         );
-        registry.register(
-            "secret_changes",
-            "Changes made to Secrets",
-            self.secret_changes.clone(),
-        );
-        registry.register(
-            "api_writes",
-            "Writes to the API server",
-            self.api_writes.clone(),
-        );
-        registry.register(
-            "connect_calls",
-            "Calls to Connect",
-            self.connect_calls.clone(),
-        );
+        registry.register("secret_changes", "Changes made to Secrets", self.secret_changes.clone());
+        registry.register("api_writes", "Writes to the API server", self.api_writes.clone());
+        registry.register("connect_calls", "Calls to Connect", self.connect_calls.clone());
         registry.register_with_unit(
             "connect_call_duration",
             "How long calls to Connect take",
@@ -160,11 +148,7 @@ impl Metrics {
             Unit::Seconds,
             self.poll_timestamp.clone(),
         );
-        registry.register(
-            "queue",
-            "Requests by where they are in the queue",
-            self.queue.clone(),
-        );
+        registry.register("queue", "Requests by where they are in the queue", self.queue.clone());
         registry.register_with_unit(
             "queue_oldest_wait",
             "How long the request that waits longest has been queued",
@@ -172,21 +156,13 @@ impl Metrics {
             self.oldest_wait.clone(),
         );
         registry.register("requests", "Requests that are known", self.requests.clone());
-        registry.register(
-            "reconcile_panics",
-            "Reconciles that panicked",
-            self.panics.clone(),
-        );
+        registry.register("reconcile_panics", "Reconciles that panicked", self.panics.clone());
         registry.register(
             "events_dropped",
             "Kubernetes Events that were not sent",
             self.events_dropped.clone(),
         );
-        registry.register(
-            "audit_records",
-            "Audit records written",
-            self.audit_records.clone(),
-        );
+        registry.register("audit_records", "Audit records written", self.audit_records.clone());
     }
 
     /// The metrics in the OpenMetrics text format.
@@ -200,11 +176,7 @@ impl Metrics {
 
     /// A reconcile has ended.
     pub fn reconciled(&self, reason: Reason, took: Duration) {
-        self.reconciles
-            .get_or_create(&ReasonLabel {
-                reason: reason.as_str(),
-            })
-            .inc();
+        self.reconciles.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
         self.reconcile_seconds.observe(took.as_secs_f64());
     }
 
@@ -215,25 +187,18 @@ impl Metrics {
 
     /// A decision differs from the one before.
     pub fn decided(&self, outcome: Outcome, reason: Reason) {
-        let labels = OutcomeLabels {
-            outcome: outcome.as_str(),
-            reason: reason.as_str(),
-        };
+        let labels = OutcomeLabels { outcome: outcome.as_str(), reason: reason.as_str() };
         self.decisions.get_or_create(&labels).inc();
     }
 
     /// A Secret was changed.
     pub fn secret_changed(&self, change: &'static str) {
-        self.secret_changes
-            .get_or_create(&ChangeLabel { change })
-            .inc();
+        self.secret_changes.get_or_create(&ChangeLabel { change }).inc();
     }
 
     /// A write to the API server has ended.
     pub fn wrote(&self, kind: &'static str, verb: &'static str, result: &'static str) {
-        self.api_writes
-            .get_or_create(&WriteLabels { kind, verb, result })
-            .inc();
+        self.api_writes.get_or_create(&WriteLabels { kind, verb, result }).inc();
     }
 
     /// A call to Connect has ended.
@@ -244,11 +209,7 @@ impl Metrics {
         result: &'static str,
         took: Duration,
     ) {
-        let labels = CallLabels {
-            server: server.to_owned(),
-            operation,
-            result,
-        };
+        let labels = CallLabels { server: server.to_owned(), operation, result };
         self.connect_calls.get_or_create(&labels).inc();
         self.connect_seconds
             .get_or_create(&OperationLabel { operation })
@@ -258,17 +219,13 @@ impl Metrics {
     /// A server has answered a poll, at a Unix time.
     pub fn polled(&self, server: &str, unix_seconds: f64) {
         self.poll_timestamp
-            .get_or_create(&ServerLabel {
-                server: server.to_owned(),
-            })
+            .get_or_create(&ServerLabel { server: server.to_owned() })
             .set(unix_seconds);
     }
 
     /// A server is gone: so is its series.
     pub fn forget_server(&self, server: &str) {
-        self.poll_timestamp.remove(&ServerLabel {
-            server: server.to_owned(),
-        });
+        self.poll_timestamp.remove(&ServerLabel { server: server.to_owned() });
     }
 
     /// How many requests are in a state of the queue.

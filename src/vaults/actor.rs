@@ -101,9 +101,7 @@ pub struct Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Server").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -193,9 +191,7 @@ impl Server {
     /// Has a vault listed that is not yet; [`News::Vault`] tells when that is done.
     pub fn list(&self, vault_id: &Arc<str>) {
         // The actor only ends when this handle does.
-        let _ = self
-            .commands
-            .send(Command::List(vault_id.clone(), Instant::now()));
+        let _ = self.commands.send(Command::List(vault_id.clone(), Instant::now()));
     }
 
     /// Has a vault listed again because something was not in the last list, unless that list is fresh.
@@ -285,17 +281,15 @@ impl Actor {
             for (vault_id, _) in done {
                 (self.on_news)(News::Vault(vault_id));
             }
-            self.list(due.into_iter().map(|(vault_id, _)| vault_id).collect())
-                .await;
+            self.list(due.into_iter().map(|(vault_id, _)| vault_id).collect()).await;
         }
     }
 
     /// The time to the next poll: the interval give or take a tenth, so that servers do not march in step.
     fn pause(&self) -> Duration {
         if self.failures > 0 {
-            let doubled = self
-                .retry_first
-                .saturating_mul(1 << self.failures.min(16).saturating_sub(1));
+            let doubled =
+                self.retry_first.saturating_mul(1 << self.failures.min(16).saturating_sub(1));
             return doubled.min(self.poll_interval);
         }
         self.poll_interval.mul_f64(rand::random_range(0.9..1.1))
@@ -305,21 +299,15 @@ impl Actor {
     async fn poll(&mut self) -> Vec<Arc<str>> {
         let started = Instant::now();
         let answer = self.client.vaults().await;
-        let result = answer
-            .as_ref()
-            .map_or_else(|e| e.reason().as_str(), |_| "ok");
-        self.metrics
-            .called(&self.name, "vaults", result, started.elapsed());
+        let result = answer.as_ref().map_or_else(|e| e.reason().as_str(), |_| "ok");
+        self.metrics.called(&self.name, "vaults", result, started.elapsed());
         let before = self.current();
         match answer {
             Ok(vaults) => {
                 self.failures = 0;
                 self.refused_since = None;
                 self.last_good = SystemTime::now();
-                let unix = self
-                    .last_good
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default();
+                let unix = self.last_good.duration_since(UNIX_EPOCH).unwrap_or_default();
                 self.metrics.polled(&self.name, unix.as_secs_f64());
                 let snapshot = before.snapshot.polled(vaults);
                 let changed = names(&before.snapshot) != names(&snapshot);
@@ -381,17 +369,12 @@ impl Actor {
     async fn list(&mut self, vaults: Vec<Arc<str>>) {
         let before = self.current();
         let lists = vaults.into_iter().map(|vault_id| {
-            let guard = before
-                .snapshot
-                .vault(&vault_id)
-                .and_then(|v| v.content_version);
+            let guard = before.snapshot.vault(&vault_id).and_then(|v| v.content_version);
             let (client, metrics, name) = (&self.client, &self.metrics, &self.name);
             async move {
                 let started = Instant::now();
                 let answer = client.items(&vault_id).await;
-                let result = answer
-                    .as_ref()
-                    .map_or_else(|e| e.reason().as_str(), |_| "ok");
+                let result = answer.as_ref().map_or_else(|e| e.reason().as_str(), |_| "ok");
                 metrics.called(name, "items", result, started.elapsed());
                 (vault_id, answer.map(|items| Listing::new(guard, items)))
             }
@@ -406,12 +389,9 @@ impl Actor {
                     view.snapshot = view.snapshot.listed(&vault_id, Arc::new(listing));
                 }
                 Err(error) => {
-                    let since = before
-                        .vault_troubles
-                        .get(&vault_id)
-                        .map_or(self.last_good, |t| t.since);
-                    view.vault_troubles
-                        .insert(vault_id.clone(), Trouble { error, since });
+                    let since =
+                        before.vault_troubles.get(&vault_id).map_or(self.last_good, |t| t.since);
+                    view.vault_troubles.insert(vault_id.clone(), Trouble { error, since });
                 }
             }
             self.publish(view);
@@ -429,8 +409,5 @@ impl Actor {
 }
 
 fn names(snapshot: &Snapshot) -> Vec<(Arc<str>, Arc<str>)> {
-    snapshot
-        .vaults()
-        .map(|v| (v.id.clone(), v.name.clone()))
-        .collect()
+    snapshot.vaults().map(|v| (v.id.clone(), v.name.clone())).collect()
 }

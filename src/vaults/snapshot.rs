@@ -94,9 +94,7 @@ impl Snapshot {
         let mut vaults: Vec<VaultEntry> = vaults
             .into_iter()
             .map(|vault| VaultEntry {
-                listing: self
-                    .vault(&vault.id)
-                    .and_then(|known| known.listing.clone()),
+                listing: self.vault(&vault.id).and_then(|known| known.listing.clone()),
                 id: vault.id,
                 name: vault.name,
                 content_version: vault.content_version,
@@ -136,18 +134,15 @@ impl Snapshot {
         spelled: &str,
         access: &Access<'_>,
     ) -> Result<&VaultEntry, Unresolved> {
-        let allowed: Vec<&VaultEntry> = self
-            .vaults
-            .iter()
-            .filter(|v| access.allows_vault(&v.id, &v.name))
-            .collect();
+        let allowed: Vec<&VaultEntry> =
+            self.vaults.iter().filter(|v| access.allows_vault(&v.id, &v.name)).collect();
         match select(&allowed, spelled, |v| &v.id, |v| &v.name).as_slice() {
             [vault] => Ok(vault),
             [] if access.may_speak_of_vault(spelled) => Err(Unresolved::VaultNotFound),
             [] => Err(Unresolved::NotAllowed),
-            several => Err(Unresolved::AmbiguousVault(
-                several.iter().map(|v| v.id.clone()).collect(),
-            )),
+            several => {
+                Err(Unresolved::AmbiguousVault(several.iter().map(|v| v.id.clone()).collect()))
+            }
         }
     }
 
@@ -158,9 +153,7 @@ impl Snapshot {
     pub fn resolve(&self, reference: &Reference, access: &Access<'_>) -> Result<Found, Unresolved> {
         let vault = self.resolve_vault(&reference.vault, access)?;
         let Some(listing) = &vault.listing else {
-            return Err(Unresolved::NotListed {
-                vault_id: vault.id.clone(),
-            });
+            return Err(Unresolved::NotListed { vault_id: vault.id.clone() });
         };
         let identity = |item: &ListedItem| ItemIdentity {
             vault_id: vault.id.clone(),
@@ -174,10 +167,7 @@ impl Snapshot {
             found = listing.folded(&reference.item).filter(allowed).collect();
         }
         match found.as_slice() {
-            [item] => Ok(Found {
-                item: identity(item),
-                version: item.version,
-            }),
+            [item] => Ok(Found { item: identity(item), version: item.version }),
             [] if access.may_speak_of_item(&vault.id, &vault.name, &reference.item) => {
                 Err(Unresolved::ItemNotFound {
                     vault_id: vault.id.clone(),
@@ -201,29 +191,14 @@ impl Listing {
         let mut items: Vec<ListedItem> = summaries
             .into_iter()
             .filter(|s| s.state == State::Active)
-            .map(|s| ListedItem {
-                id: s.id,
-                title: s.title,
-                version: s.version,
-            })
+            .map(|s| ListedItem { id: s.id, title: s.title, version: s.version })
             .collect();
         items.sort();
-        let mut listing = Self {
-            guard,
-            ..Self::default()
-        };
+        let mut listing = Self { guard, ..Self::default() };
         for (position, item) in items.iter().enumerate() {
             listing.by_id.insert(item.id.clone(), position);
-            listing
-                .by_title
-                .entry(item.title.clone())
-                .or_default()
-                .push(position);
-            listing
-                .by_folded_title
-                .entry(fold(&item.title))
-                .or_default()
-                .push(position);
+            listing.by_title.entry(item.title.clone()).or_default().push(position);
+            listing.by_folded_title.entry(fold(&item.title)).or_default().push(position);
         }
         listing.items = items;
         listing
@@ -298,16 +273,10 @@ mod tests {
     fn rows(vaults: &[&str], items: Option<&str>) -> Vec<AccessRow> {
         vec![AccessRow {
             name: "r".to_owned(),
-            namespaces: Namespaces {
-                all: Some(true),
-                ..Namespaces::default()
-            },
+            namespaces: Namespaces { all: Some(true), ..Namespaces::default() },
             vaults: vaults
                 .iter()
-                .map(|v| VaultSelector {
-                    name: Some((*v).to_owned()),
-                    id: None,
-                })
+                .map(|v| VaultSelector { name: Some((*v).to_owned()), id: None })
                 .collect(),
             items: items.map(|i| vec![i.to_owned()]),
         }]
@@ -321,9 +290,7 @@ mod tests {
             section: None,
             field: "f".to_owned(),
         };
-        snapshot()
-            .resolve(&reference, &access)
-            .map(|found| found.item.item_id.to_string())
+        snapshot().resolve(&reference, &access).map(|found| found.item.item_id.to_string())
     }
 
     #[test]
@@ -335,11 +302,7 @@ mod tests {
             (&*id('s'), "orders-db"),
             (&*id('s'), &*id('a')),
         ] {
-            assert_eq!(
-                resolve(&rows, vault, item),
-                Ok(id('a').to_string()),
-                "{vault}/{item}"
-            );
+            assert_eq!(resolve(&rows, vault, item), Ok(id('a').to_string()), "{vault}/{item}");
         }
     }
 
@@ -355,11 +318,7 @@ mod tests {
             ("services", "twice"),
             ("services", "no-such-item"),
         ] {
-            assert_eq!(
-                resolve(&rows, vault, item),
-                Err(Unresolved::NotAllowed),
-                "{vault}/{item}"
-            );
+            assert_eq!(resolve(&rows, vault, item), Err(Unresolved::NotAllowed), "{vault}/{item}");
         }
     }
 
@@ -378,31 +337,19 @@ mod tests {
             resolve(&rows, "dup", "x"),
             Err(Unresolved::AmbiguousVault(vec![id('t'), id('u')]))
         );
-        assert_eq!(
-            resolve(&rows, "services", &id('b')),
-            Ok(id('b').to_string())
-        );
+        assert_eq!(resolve(&rows, "services", &id('b')), Ok(id('b').to_string()));
     }
 
     #[test]
     fn archived_items_are_not_found_and_id_like_titles_are() {
         let rows = rows(&["services"], None);
-        assert!(matches!(
-            resolve(&rows, "services", "gone"),
-            Err(Unresolved::ItemNotFound { .. })
-        ));
-        assert_eq!(
-            resolve(&rows, "services", &id('z')),
-            Ok(id('f').to_string())
-        );
+        assert!(matches!(resolve(&rows, "services", "gone"), Err(Unresolved::ItemNotFound { .. })));
+        assert_eq!(resolve(&rows, "services", &id('z')), Ok(id('f').to_string()));
     }
 
     #[test]
     fn a_vault_that_nobody_needed_is_not_listed() {
         let rows = rows(&["*"], None);
-        assert_eq!(
-            resolve(&rows, "infra", "x"),
-            Err(Unresolved::NotListed { vault_id: id('i') })
-        );
+        assert_eq!(resolve(&rows, "infra", "x"), Err(Unresolved::NotListed { vault_id: id('i') }));
     }
 }

@@ -26,41 +26,25 @@ async fn the_operator_may_do_its_work_and_no_more() {
 
     let requests: Api<CredentialRequest> = Api::namespaced(operator.clone(), &bed.namespace);
     let suspend = Patch::Merge(json!({"spec": {"suspend": true}}));
-    assert!(is_forbidden(
-        requests.patch("orders", &merge, &suspend).await
-    ));
+    assert!(is_forbidden(requests.patch("orders", &merge, &suspend).await));
     let request = CredentialRequest::new("own", bed.spec());
-    assert!(is_forbidden(
-        requests.create(&PostParams::default(), &request).await
-    ));
+    assert!(is_forbidden(requests.create(&PostParams::default(), &request).await));
     let status = Patch::Merge(json!({"status": {"observedGeneration": 1}}));
-    requests
-        .patch_status("orders", &merge, &status)
-        .await
-        .unwrap();
+    requests.patch_status("orders", &merge, &status).await.unwrap();
 
     let server = Patch::Merge(json!({"spec": {"access": []}}));
     let servers: Api<portcullis::api::ConnectServer> = Api::all(operator.clone());
-    assert!(is_forbidden(
-        servers.patch(&bed.server, &merge, &server).await
-    ));
+    assert!(is_forbidden(servers.patch(&bed.server, &merge, &server).await));
 
     let secret: Secret =
         serde_json::from_value(json!({"metadata": {"name": "s"}, "stringData": {"k": "v"}}))
             .unwrap();
     for namespace in [&bed.namespace, &bed.operator_namespace] {
         let secrets: Api<Secret> = Api::namespaced(operator.clone(), namespace);
-        secrets
-            .create(&PostParams::default(), &secret)
-            .await
-            .unwrap();
+        secrets.create(&PostParams::default(), &secret).await.unwrap();
+        assert!(is_forbidden(secrets.replace("s", &PostParams::default(), &secret).await));
         assert!(is_forbidden(
-            secrets.replace("s", &PostParams::default(), &secret).await
-        ));
-        assert!(is_forbidden(
-            secrets
-                .delete_collection(&kube::api::DeleteParams::default(), &list)
-                .await
+            secrets.delete_collection(&kube::api::DeleteParams::default(), &list).await
         ));
     }
     let own: Api<ConfigMap> = Api::namespaced(operator.clone(), &bed.operator_namespace);
@@ -77,23 +61,14 @@ async fn a_kubeconfig_and_a_user_are_whom_they_name() {
     let bed = Bed::new("bed-who").await;
     let file = std::env::temp_dir().join(format!("{}.kubeconfig", bed.class));
     std::fs::write(&file, bed.service_account_kubeconfig().await).unwrap();
-    let said = bed
-        .kubectl(&["--kubeconfig", file.to_str().unwrap(), "auth", "whoami"])
-        .await;
+    let said = bed.kubectl(&["--kubeconfig", file.to_str().unwrap(), "auth", "whoami"]).await;
     std::fs::remove_file(&file).unwrap();
-    let account = format!(
-        "system:serviceaccount:{}:portcullis",
-        bed.operator_namespace
-    );
+    let account = format!("system:serviceaccount:{}:portcullis", bed.operator_namespace);
     assert!(said.clone().ok().contains(&account), "{said:?}");
 
     let nobody = bed.cluster.client_as("nobody", &["nobodies"]);
     let secrets: Api<Secret> = Api::namespaced(nobody, &bed.namespace);
-    let refused = secrets
-        .list(&ListParams::default())
-        .await
-        .unwrap_err()
-        .to_string();
+    let refused = secrets.list(&ListParams::default()).await.unwrap_err().to_string();
     assert!(refused.contains("User \"nobody\" cannot list"), "{refused}");
 }
 
@@ -120,9 +95,7 @@ async fn a_cluster_of_ones_own_ends_when_dropped() {
     let (client, dir) = (cluster.admin(), cluster.dir().unwrap().to_owned());
     Bed::on(&cluster, "bed-own").await;
     assert!(cluster.audit_log().unwrap().exists());
-    tokio::task::spawn_blocking(move || drop(cluster))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || drop(cluster)).await.unwrap();
     assert!(!dir.exists(), "{} is left", dir.display());
     assert!(is_down(&client).await);
 }
@@ -134,8 +107,5 @@ async fn is_down(client: &Client) -> bool {
 #[tokio::test]
 #[should_panic(expected = "waited 60ms for rain; last seen: sun")]
 async fn a_wait_says_what_it_saw_last() {
-    wait::until("rain", Duration::from_millis(60), async || {
-        Err::<(), _>("sun".to_owned())
-    })
-    .await;
+    wait::until("rain", Duration::from_millis(60), async || Err::<(), _>("sun".to_owned())).await;
 }

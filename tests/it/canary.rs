@@ -40,27 +40,15 @@ async fn readable(bed: &Bed, program: &Program) -> Vec<(String, String)> {
     let mut places = vec![
         ("stdout".to_owned(), program.stdout.text()),
         ("stderr".to_owned(), program.stderr.text()),
-        (
-            "/metrics".to_owned(),
-            program.get("/metrics").await.unwrap(),
-        ),
-        (
-            "the ConnectServer".to_owned(),
-            json!(bed.get_server().await).to_string(),
-        ),
+        ("/metrics".to_owned(), program.get("/metrics").await.unwrap()),
+        ("the ConnectServer".to_owned(), json!(bed.get_server().await).to_string()),
     ];
     let requests: Api<CredentialRequest> = bed.requests();
     for request in requests.list(&all).await.unwrap() {
-        places.push((
-            format!("request {:?}", request.metadata.name),
-            json!(request).to_string(),
-        ));
+        places.push((format!("request {:?}", request.metadata.name), json!(request).to_string()));
     }
     for policy in bed.policies().list(&all).await.unwrap() {
-        places.push((
-            format!("policy {:?}", policy.metadata.name),
-            json!(policy).to_string(),
-        ));
+        places.push((format!("policy {:?}", policy.metadata.name), json!(policy).to_string()));
     }
     for namespace in [&bed.namespace, &bed.operator_namespace] {
         let events: Api<Event> = Api::namespaced(bed.client.clone(), namespace);
@@ -71,10 +59,7 @@ async fn readable(bed: &Bed, program: &Program) -> Vec<(String, String)> {
         let secrets: Api<Secret> = Api::namespaced(bed.client.clone(), namespace);
         for mut secret in secrets.list(&all).await.unwrap() {
             secret.data = None;
-            places.push((
-                format!("Secret {:?}", secret.metadata.name),
-                json!(secret).to_string(),
-            ));
+            places.push((format!("Secret {:?}", secret.metadata.name), json!(secret).to_string()));
         }
     }
     places
@@ -86,103 +71,43 @@ async fn a_value_is_found_nowhere_but_in_the_data_of_its_secret() {
     let canary = bed.canary().to_owned();
     let item = |title: &str| ItemSpec::new(title).field("password", &format!("{canary}-{title}"));
     bed.connect
-        .add_item(
-            "services",
-            item("huge").field("notes", &format!("{canary} ").repeat(110_000)),
-        )
+        .add_item("services", item("huge").field("notes", &format!("{canary} ").repeat(110_000)))
         .unwrap();
     for title in ["status", "html", "wrong", "twin", "twin", "hang"] {
         bed.connect.add_item("services", item(title)).unwrap();
     }
     bed.connect
-        .add_item(
-            "services",
-            ItemSpec::new("doubled")
-                .field("x", &canary)
-                .field("x", &canary),
-        )
+        .add_item("services", ItemSpec::new("doubled").field("x", &canary).field("x", &canary))
         .unwrap();
     let rule = json!({"name": "no-api", "when": "refs.exists(r, r.item == 'orders-api')", "effect": "Deny", "message": "no"});
     bed.policy("strict", json!({"rules": [rule]})).await;
     let vault = bed.connect.vault_id("services").unwrap();
     let mut program = Program::start(&bed).await;
-    assert!(
-        program
-            .get("/healthz")
-            .await
-            .unwrap()
-            .starts_with("HTTP/1.1 200")
-    );
+    assert!(program.get("/healthz").await.unwrap().starts_with("HTTP/1.1 200"));
 
     for (title, kind) in [
-        (
-            "status",
-            FaultKind::Status {
-                code: 500,
-                message: format!("{canary} in an error"),
-            },
-        ),
+        ("status", FaultKind::Status { code: 500, message: format!("{canary} in an error") }),
         ("html", FaultKind::Html { code: 200 }),
         ("wrong", FaultKind::WrongItem),
-        (
-            "hang",
-            FaultKind::Status {
-                code: 403,
-                message: format!("{canary} in a refusal"),
-            },
-        ),
+        ("hang", FaultKind::Status { code: 403, message: format!("{canary} in a refusal") }),
     ] {
         let id = bed.item_id(title);
-        bed.connect
-            .fault(FaultSpec::new(kind).under(&format!("/v1/vaults/{vault}/items/{id}")));
+        bed.connect.fault(FaultSpec::new(kind).under(&format!("/v1/vaults/{vault}/items/{id}")));
     }
     let failing = [
-        (
-            "field",
-            "op://services/orders-db/no-such-field",
-            Reason::FieldNotFound,
-        ),
-        (
-            "item",
-            "op://services/no-such-item/password",
-            Reason::ItemNotFound,
-        ),
-        (
-            "status",
-            "op://services/status/password",
-            Reason::ConnectUnavailable,
-        ),
-        (
-            "html",
-            "op://services/html/password",
-            Reason::ConnectUnavailable,
-        ),
-        (
-            "wrong",
-            "op://services/wrong/password",
-            Reason::InvalidResponse,
-        ),
-        (
-            "refused",
-            "op://services/hang/password",
-            Reason::AccessDenied,
-        ),
+        ("field", "op://services/orders-db/no-such-field", Reason::FieldNotFound),
+        ("item", "op://services/no-such-item/password", Reason::ItemNotFound),
+        ("status", "op://services/status/password", Reason::ConnectUnavailable),
+        ("html", "op://services/html/password", Reason::ConnectUnavailable),
+        ("wrong", "op://services/wrong/password", Reason::InvalidResponse),
+        ("refused", "op://services/hang/password", Reason::AccessDenied),
         ("doubled", "op://services/doubled/x", Reason::AmbiguousField),
         ("twin", "op://services/twin/password", Reason::AmbiguousItem),
-        (
-            "denied",
-            "op://services/orders-api/password",
-            Reason::Denied,
-        ),
-        (
-            "outside",
-            "op://infra/root/password",
-            Reason::VaultNotAllowed,
-        ),
+        ("denied", "op://services/orders-api/password", Reason::Denied),
+        ("outside", "op://infra/root/password", Reason::VaultNotAllowed),
         ("huge", "op://services/huge/notes", Reason::SecretTooLarge),
     ];
-    bed.create_secret("foreign", &[("password", "theirs")])
-        .await;
+    bed.create_secret("foreign", &[("password", "theirs")]).await;
     bed.request("foreign", |_| {}).await;
     for (name, reference, _) in failing {
         bed.request_data(name, &[("password", reference)]).await;
@@ -194,15 +119,10 @@ async fn a_value_is_found_nowhere_but_in_the_data_of_its_secret() {
         bed.wait_reason(name, reason).await;
     }
     let rotated = format!("{canary}-rotated");
-    bed.connect
-        .set_field("services", "orders-db", "password", &rotated)
-        .unwrap();
+    bed.connect.set_field("services", "orders-db", "password", &rotated).unwrap();
     bed.wait_value("orders", "password", &rotated).await;
-    bed.patch_secret(
-        "orders",
-        json!({"stringData": {"password": format!("{canary}-by-hand")}}),
-    )
-    .await;
+    bed.patch_secret("orders", json!({"stringData": {"password": format!("{canary}-by-hand")}}))
+        .await;
     bed.wait_value("orders", "password", &rotated).await;
     let name = bed
         .policy(
@@ -213,17 +133,12 @@ async fn a_value_is_found_nowhere_but_in_the_data_of_its_secret() {
     bed.wait_policy(&name, "False").await;
     bed.wait_reason("orders", Reason::PolicyInvalid).await;
     bed.connect.revoke_token(&bed.token);
-    bed.wait_server_reason("TokenValid", Reason::TokenRejected)
-        .await;
+    bed.wait_server_reason("TokenValid", Reason::TokenRejected).await;
 
     assert!(bed.connect.requests().route(ITEM) > 5);
     wait::until("the Event of a request", wait::WAIT, async || {
         let events = bed.events("orders").await.len();
-        if events > 1 {
-            Ok(())
-        } else {
-            Err(format!("{events}"))
-        }
+        if events > 1 { Ok(()) } else { Err(format!("{events}")) }
     })
     .await;
     let mut needles = vec![canary.clone()];
@@ -250,22 +165,14 @@ async fn a_value_is_found_nowhere_but_in_the_data_of_its_secret() {
             && program.stderr.text().contains("DEBUG")
     );
     let first: Value = serde_json::from_str(program.stdout.text().lines().next().unwrap()).unwrap();
-    assert_eq!(
-        (&first["kind"], &first["sequence"]),
-        (&json!("decision"), &json!(1))
-    );
+    assert_eq!((&first["kind"], &first["sequence"]), (&json!("decision"), &json!(1)));
     for text in [&places[0].1, &places[2].1] {
-        assert!(
-            text.contains("SecretTooLarge") || text.contains("VaultNotAllowed"),
-            "{text}"
-        );
+        assert!(text.contains("SecretTooLarge") || text.contains("VaultNotAllowed"), "{text}");
     }
     let secret = bed.secret("orders").await.unwrap();
     let encoded = json!(secret).to_string();
     assert!(
-        needles[1..]
-            .iter()
-            .any(|needle| encoded.contains(needle.as_str())),
+        needles[1..].iter().any(|needle| encoded.contains(needle.as_str())),
         "the forms of base64 are wrong"
     );
 
@@ -285,11 +192,7 @@ async fn a_program_told_to_stop_ends_in_seconds_also_while_connect_hangs() {
     bed.request("hanging", |_| {}).await;
     wait::until("a call to hang", wait::WAIT, async || {
         let calls = bed.connect.requests().route(ITEM);
-        if calls >= 2 {
-            Ok(())
-        } else {
-            Err(format!("{calls} calls"))
-        }
+        if calls >= 2 { Ok(()) } else { Err(format!("{calls} calls")) }
     })
     .await;
     let (took, status) = program.terminate().await;

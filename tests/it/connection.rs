@@ -16,14 +16,11 @@ async fn a_new_token_is_picked_up() {
     bed.connect.add_token(&token, &["*"]);
     bed.apply_token(&token).await;
     bed.connect.revoke_token(&bed.token);
-    bed.connect
-        .set_field("services", "orders-db", "password", "rotated")
-        .unwrap();
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
     let secret = bed.wait_value("orders", "password", "rotated").await;
     assert_ne!(secret.resource_version(), version);
     bed.wait_ready("orders").await;
-    bed.wait_server_reason("TokenValid", Reason::Connected)
-        .await;
+    bed.wait_server_reason("TokenValid", Reason::Connected).await;
     operator.stop().await;
 }
 
@@ -39,10 +36,7 @@ async fn a_changed_authority_is_noticed() {
     let missing = bed.wait_reason("orders", Reason::CaInvalid).await;
     assert!(condition(&missing, "Reconciling").is_some());
     assert!(
-        condition(&missing, "Ready")
-            .unwrap()
-            .message
-            .contains("no key ca.crt in ConfigMap ca")
+        condition(&missing, "Ready").unwrap().message.contains("no key ca.crt in ConfigMap ca")
     );
     let map = |text: &str| {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca", "namespace": bed.operator_namespace},

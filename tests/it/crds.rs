@@ -16,33 +16,18 @@ fn the_files_are_what_the_types_say() {
             .args(["crd", "--kind", &names.kind])
             .output()
             .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let printed = String::from_utf8(output.stdout).unwrap();
         let stored =
             std::fs::read_to_string(manifests::repository().join(&file)).unwrap_or_default();
-        assert!(
-            printed == stored,
-            "{file} is not what src/api says; run `make crds`"
-        );
+        assert!(printed == stored, "{file} is not what src/api says; run `make crds`");
 
         let parsed = manifests::read(&file).unwrap();
-        assert_eq!(
-            parsed,
-            [serde_json::to_value(&crd).unwrap()],
-            "{file} reads as something else"
-        );
+        assert_eq!(parsed, [serde_json::to_value(&crd).unwrap()], "{file} reads as something else");
         expected.push(file);
     }
     expected.sort();
-    assert_eq!(
-        manifests::files("crds").unwrap(),
-        expected,
-        "crds/ holds other files"
-    );
+    assert_eq!(manifests::files("crds").unwrap(), expected, "crds/ holds other files");
 }
 
 #[test]
@@ -53,11 +38,7 @@ fn every_string_list_and_map_is_bounded() {
         for version in crd["spec"]["versions"].as_array().unwrap() {
             let schema = &version["schema"]["openAPIV3Schema"];
             for part in ["spec", "status"] {
-                check(
-                    &schema["properties"][part],
-                    &format!("{kind}.{part}"),
-                    &mut faults,
-                );
+                check(&schema["properties"][part], &format!("{kind}.{part}"), &mut faults);
             }
         }
     }
@@ -95,21 +76,14 @@ fn check(schema: &Value, path: &str, faults: &mut Vec<String>) {
                 if schema["maxProperties"].is_null() {
                     fault("a map without maxProperties");
                 }
-                check(
-                    &schema["additionalProperties"],
-                    &format!("{path}{{}}"),
-                    faults,
-                );
+                check(&schema["additionalProperties"], &format!("{path}{{}}"), faults);
             }
             for (name, property) in schema["properties"].as_object().into_iter().flatten() {
                 check(property, &format!("{path}.{name}"), faults);
             }
         }
         Some("integer") => {
-            if schema["format"]
-                .as_str()
-                .is_some_and(|format| format.starts_with("uint"))
-            {
+            if schema["format"].as_str().is_some_and(|format| format.starts_with("uint")) {
                 fault("an unsigned integer, which the API server does not know");
             }
         }

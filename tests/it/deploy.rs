@@ -17,17 +17,11 @@ async fn the_api_server_takes_every_manifest() {
         let mut objects = Vec::new();
         for file in files {
             objects.extend(
-                manifests::read(&file)
-                    .unwrap()
-                    .into_iter()
-                    .map(|object| (file.clone(), object)),
+                manifests::read(&file).unwrap().into_iter().map(|object| (file.clone(), object)),
             );
         }
         // What is in a namespace can be tried in no other.
-        for (_, object) in objects
-            .iter()
-            .filter(|(_, object)| object["kind"] == "Namespace")
-        {
+        for (_, object) in objects.iter().filter(|(_, object)| object["kind"] == "Namespace") {
             manifests::apply(&client, object).await.unwrap();
         }
         for (file, object) in &objects {
@@ -42,10 +36,7 @@ async fn the_api_server_takes_every_manifest() {
 #[test]
 fn the_policies_compile() {
     let mut names = Vec::new();
-    for file in FOLDERS
-        .map(|folder| manifests::files(folder).unwrap())
-        .concat()
-    {
+    for file in FOLDERS.map(|folder| manifests::files(folder).unwrap()).concat() {
         for mut object in manifests::read(&file).unwrap() {
             if object["kind"] == "CredentialPolicy" {
                 let spec: CredentialPolicySpec =
@@ -89,10 +80,6 @@ async fn the_operators_pod_is_admitted_to_its_namespace() {
 const POD_NAMESPACE: &str = "deploy-pod";
 
 fn rename_namespace(object: &mut Value) {
-    let field = if object["kind"] == "Namespace" {
-        "name"
-    } else {
-        "namespace"
-    };
+    let field = if object["kind"] == "Namespace" { "name" } else { "namespace" };
     object["metadata"][field] = json!(POD_NAMESPACE);
 }

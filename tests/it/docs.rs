@@ -14,10 +14,7 @@ fn text(file: &str) -> String {
 /// The first YAML block of the README.
 fn first_request() -> Value {
     let readme = text("README.md");
-    let block = readme
-        .split("```yaml\n")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next());
+    let block = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
     serde_saphyr::from_str(block.expect("the README has a YAML block")).expect("it is YAML")
 }
 
@@ -36,10 +33,8 @@ async fn the_readmes_request_becomes_a_secret() {
     request["spec"]["serverRef"] = json!({"name": bed.server});
     bed.apply_request(request).await.unwrap();
     bed.wait_ready("orders-db").await;
-    bed.wait_value("orders-db", "username", &bed.value("orders-db", "username"))
-        .await;
-    bed.wait_value("orders-db", "password", &bed.value("orders-db", "password"))
-        .await;
+    bed.wait_value("orders-db", "username", &bed.value("orders-db", "username")).await;
+    bed.wait_value("orders-db", "password", &bed.value("orders-db", "password")).await;
     operator.stop().await;
 }
 
@@ -51,10 +46,7 @@ fn every_reason_is_explained() {
         .map(|reason| reason.as_str())
         .filter(|reason| !conditions.contains(&format!("`{reason}`")))
         .collect();
-    assert!(
-        missing.is_empty(),
-        "docs/conditions.md does not explain {missing:?}"
-    );
+    assert!(missing.is_empty(), "docs/conditions.md does not explain {missing:?}");
 }
 
 #[test]
@@ -66,8 +58,5 @@ fn every_metric_is_explained() {
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .filter(|name| !operations.contains(*name))
         .collect();
-    assert!(
-        missing.is_empty(),
-        "docs/operations.md does not explain {missing:?}"
-    );
+    assert!(missing.is_empty(), "docs/operations.md does not explain {missing:?}");
 }

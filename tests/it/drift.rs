@@ -44,9 +44,7 @@ async fn delivered(name: &str) -> (Bed, TestOperator, Secret) {
 /// Waits until what is ours in the Secret is as it was, which must not take long.
 async fn wait_repaired(bed: &Bed, before: &Secret, what: &str) -> Secret {
     let start = Instant::now();
-    let repaired = bed
-        .wait_secret("orders", |secret| ours(secret) == ours(before))
-        .await;
+    let repaired = bed.wait_secret("orders", |secret| ours(secret) == ours(before)).await;
     let took = start.elapsed();
     assert!(took < AT_ONCE, "{what}: repaired after {took:?}");
     repaired
@@ -57,29 +55,14 @@ async fn whatever_is_changed_in_a_secret_is_repaired_at_once() {
     let (bed, operator, before) = delivered("repair").await;
     let tag = "portcullis.dev/content-tag";
     let edits = [
-        (
-            "a changed value",
-            json!({"stringData": {"password": "mine"}}),
-        ),
+        ("a changed value", json!({"stringData": {"password": "mine"}})),
         ("a removed key", json!({"data": {"password": null}})),
         ("an extra key", json!({"stringData": {"extra": "x"}})),
         ("no data at all", json!({"data": null})),
-        (
-            "a removed label",
-            json!({"metadata": {"labels": {MANAGED_LABEL: null}}}),
-        ),
-        (
-            "a changed label",
-            json!({"metadata": {"labels": {MANAGED_LABEL: "false"}}}),
-        ),
-        (
-            "a removed tag",
-            json!({"metadata": {"annotations": {tag: null}}}),
-        ),
-        (
-            "a changed tag",
-            json!({"metadata": {"annotations": {tag: "v1.x.y"}}}),
-        ),
+        ("a removed label", json!({"metadata": {"labels": {MANAGED_LABEL: null}}})),
+        ("a changed label", json!({"metadata": {"labels": {MANAGED_LABEL: "false"}}})),
+        ("a removed tag", json!({"metadata": {"annotations": {tag: null}}})),
+        ("a changed tag", json!({"metadata": {"annotations": {tag: "v1.x.y"}}})),
         ("no annotations", json!({"metadata": {"annotations": null}})),
         ("no owner", json!({"metadata": {"ownerReferences": null}})),
         (
@@ -93,11 +76,7 @@ async fn whatever_is_changed_in_a_secret_is_repaired_at_once() {
         assert_eq!(after.uid(), before.uid(), "{what}");
     }
     let request = bed.wait_ready("orders").await;
-    assert_eq!(
-        request.status.unwrap().sync.unwrap().content_revision,
-        1,
-        "it holds what it held"
-    );
+    assert_eq!(request.status.unwrap().sync.unwrap().content_revision, 1, "it holds what it held");
     operator.stop().await;
 }
 
@@ -117,14 +96,10 @@ async fn a_deleted_secret_comes_back_at_once() {
 async fn labels_and_annotations_of_others_are_kept() {
     let (bed, operator, before) = delivered("kept").await;
     let theirs = json!({"labels": {"team": "shop"}, "annotations": {"example.com/note": "theirs"}});
-    bed.patch_secret("orders", json!({"metadata": theirs}))
-        .await;
-    bed.patch_secret("orders", json!({"stringData": {"password": "mine"}}))
-        .await;
+    bed.patch_secret("orders", json!({"metadata": theirs})).await;
+    bed.patch_secret("orders", json!({"stringData": {"password": "mine"}})).await;
     wait_repaired(&bed, &before, "a changed value").await;
-    bed.connect
-        .set_field("services", "orders-db", "password", "rotated")
-        .unwrap();
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
     let after = bed.wait_value("orders", "password", "rotated").await;
     assert_eq!(after.labels()["team"], "shop");
     assert_eq!(after.annotations()["example.com/note"], "theirs");
@@ -135,15 +110,10 @@ async fn labels_and_annotations_of_others_are_kept() {
 async fn the_owner_reference_follows_retain_and_delete() {
     let (bed, operator, before) = delivered("moves").await;
     assert_eq!(before.owner_references().len(), 1);
-    for (policy, owners) in [
-        (OnRequestDeletion::Retain, 0),
-        (OnRequestDeletion::Delete, 1),
-    ] {
+    for (policy, owners) in [(OnRequestDeletion::Retain, 0), (OnRequestDeletion::Delete, 1)] {
         let patch = json!({"spec": {"target": {"onRequestDeletion": policy}}});
         bed.patch_request("orders", patch).await;
-        let after = bed
-            .wait_secret("orders", |s| s.owner_references().len() == owners)
-            .await;
+        let after = bed.wait_secret("orders", |s| s.owner_references().len() == owners).await;
         assert_eq!((after.uid(), &after.data), (before.uid(), &before.data));
         bed.wait_ready("orders").await;
     }
@@ -153,44 +123,28 @@ async fn the_owner_reference_follows_retain_and_delete() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_request_leaves_an_edited_secret_alone_until_it_is_resumed() {
     let (bed, operator, before) = delivered("suspend").await;
-    let suspended = bed
-        .patch_request("orders", json!({"spec": {"suspend": true}}))
-        .await;
+    let suspended = bed.patch_request("orders", json!({"spec": {"suspend": true}})).await;
     // The wait is for a status that speaks of this generation.
     let request = bed.wait_ready("orders").await;
-    assert_eq!(
-        request.status.as_ref().unwrap().observed_generation,
-        suspended.metadata.generation
-    );
+    assert_eq!(request.status.as_ref().unwrap().observed_generation, suspended.metadata.generation);
     let synced = condition(&request, "Synced").unwrap();
     assert_eq!(
         (synced.status.as_str(), synced.observed_generation),
         ("True", suspended.metadata.generation)
     );
-    let edited = bed
-        .patch_secret("orders", json!({"stringData": {"password": "mine"}}))
-        .await;
-    bed.connect
-        .set_field("services", "orders-db", "username", "moved")
-        .unwrap();
+    let edited = bed.patch_secret("orders", json!({"stringData": {"password": "mine"}})).await;
+    bed.connect.set_field("services", "orders-db", "username", "moved").unwrap();
     bed.request("later", |_| {}).await;
     bed.wait_ready("later").await;
     wait::throughout("the edit", Duration::from_millis(2500), async || {
-        let version = bed
-            .secret("orders")
-            .await
-            .and_then(|s| s.resource_version());
-        (version == edited.resource_version())
-            .then_some(())
-            .ok_or_else(|| format!("{version:?}"))
+        let version = bed.secret("orders").await.and_then(|s| s.resource_version());
+        (version == edited.resource_version()).then_some(()).ok_or_else(|| format!("{version:?}"))
     })
     .await;
     let again = bed.get_request("orders").await;
     assert_eq!(again.resource_version(), request.resource_version());
-    bed.patch_request("orders", json!({"spec": {"suspend": false}}))
-        .await;
-    bed.wait_value("orders", "password", &bed.value("orders-db", "password"))
-        .await;
+    bed.patch_request("orders", json!({"spec": {"suspend": false}})).await;
+    bed.wait_value("orders", "password", &bed.value("orders-db", "password")).await;
     assert_eq!(bed.secret("orders").await.unwrap().uid(), before.uid());
     bed.wait_ready("orders").await;
     operator.stop().await;
@@ -200,14 +154,12 @@ async fn a_suspended_request_leaves_an_edited_secret_alone_until_it_is_resumed()
 async fn a_request_that_was_suspended_from_the_start_says_so() {
     let bed = Bed::new("never-began").await;
     let operator = bed.operator().await;
-    bed.request("orders", |spec| spec.suspend = Some(true))
-        .await;
+    bed.request("orders", |spec| spec.suspend = Some(true)).await;
     let request = bed.wait_reason("orders", Reason::Suspended).await;
     assert_eq!(condition(&request, "Ready").unwrap().status, "False");
     assert!(bed.secret("orders").await.is_none());
     assert_eq!(bed.connect.requests().route(ITEM_ROUTE), 0);
-    bed.patch_request("orders", json!({"spec": {"suspend": null}}))
-        .await;
+    bed.patch_request("orders", json!({"spec": {"suspend": null}})).await;
     bed.wait_ready("orders").await;
     operator.stop().await;
 }
@@ -224,18 +176,14 @@ async fn writes(bed: &Bed) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nothing_changed_nothing_is_written_and_no_item_fetched() {
     let (bed, operator, _) = delivered("unchanged").await;
-    bed.request_data("denied", &[("a", "op://infra/root/password")])
-        .await;
+    bed.request_data("denied", &[("a", "op://infra/root/password")]).await;
     bed.wait_reason("denied", Reason::VaultNotAllowed).await;
-    bed.request_data("missing", &[("a", "op://services/none/password")])
-        .await;
+    bed.request_data("missing", &[("a", "op://services/none/password")]).await;
     bed.wait_reason("missing", Reason::ItemNotFound).await;
     // Events come off the path: one for each of the three.
     for name in ["orders", "denied", "missing"] {
         wait::until("its Event", wait::WAIT, async || {
-            (!bed.events(name).await.is_empty())
-                .then_some(())
-                .ok_or_else(|| name.to_owned())
+            (!bed.events(name).await.is_empty()).then_some(()).ok_or_else(|| name.to_owned())
         })
         .await;
     }
@@ -245,16 +193,12 @@ async fn where_nothing_changed_nothing_is_written_and_no_item_fetched() {
     let polls = bed.connect.requests().route("GET /v1/vaults");
     wait::until("four polls", wait::WAIT, async || {
         let now = bed.connect.requests().route("GET /v1/vaults");
-        (now >= polls + 4)
-            .then_some(())
-            .ok_or_else(|| format!("{now} polls"))
+        (now >= polls + 4).then_some(()).ok_or_else(|| format!("{now} polls"))
     })
     .await;
     let after = writes(&bed).await;
-    let new: Vec<_> = after[before.len()..]
-        .iter()
-        .map(|w| (&w["verb"], &w["requestURI"]))
-        .collect();
+    let new: Vec<_> =
+        after[before.len()..].iter().map(|w| (&w["verb"], &w["requestURI"])).collect();
     assert!(new.is_empty(), "{new:?}");
     assert_eq!(bed.connect.requests().route(ITEM_ROUTE), fetches);
     operator.stop().await;

@@ -16,15 +16,9 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("connect", &["api", "policy"]),
     ("vaults", &["connect", "policy", "reference", "telemetry"]),
     ("fetch", &["api", "connect", "policy", "telemetry"]),
-    (
-        "render",
-        &["api", "connect", "fetch", "policy", "reference"],
-    ),
+    ("render", &["api", "connect", "fetch", "policy", "reference"]),
     ("secret", &["api", "index", "kube_io", "policy", "render"]),
-    (
-        "status",
-        &["api", "index", "kube_io", "policy", "telemetry"],
-    ),
+    ("status", &["api", "index", "kube_io", "policy", "telemetry"]),
     ("audit", &["policy", "telemetry"]),
     (
         "controller",
@@ -46,18 +40,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         ],
     ),
     ("server", &["controller", "telemetry"]),
-    (
-        "cli",
-        &[
-            "api",
-            "audit",
-            "controller",
-            "secret",
-            "server",
-            "settings",
-            "telemetry",
-        ],
-    ),
+    ("cli", &["api", "audit", "controller", "secret", "server", "settings", "telemetry"]),
     ("lib", &[]),
     ("main", &["cli"]),
     ("tests", &[]),
@@ -97,18 +80,10 @@ fn sources() -> Vec<(String, PathBuf, String)> {
         .into_iter()
         .map(|path| {
             let inner = path.strip_prefix(&src).unwrap();
-            let first = inner
-                .components()
-                .next()
-                .unwrap()
-                .as_os_str()
-                .to_string_lossy();
+            let first = inner.components().next().unwrap().as_os_str().to_string_lossy();
             let module = first.trim_end_matches(".rs").to_owned();
             let text = fs::read_to_string(&path).unwrap();
-            let code = text
-                .split("#[cfg(test)]\nmod tests {")
-                .next()
-                .unwrap_or_default();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
             let lines = code.lines().filter(|l| !l.trim_start().starts_with("//"));
             let code = lines.collect::<Vec<_>>().join("\n");
             (module, path, code)

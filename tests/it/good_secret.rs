@@ -11,11 +11,7 @@ fn is_ready(request: &CredentialRequest) -> bool {
 /// A request with its Secret, and Connect gone.
 async fn in_an_outage(bed: &Bed) -> TestOperator {
     let operator = bed.operator().await;
-    bed.request_data(
-        "orders",
-        &[("password", "op://services/orders-db/password")],
-    )
-    .await;
+    bed.request_data("orders", &[("password", "op://services/orders-db/password")]).await;
     bed.wait_ready("orders").await;
     bed.connect.stop();
     bed.wait_reason("orders", Reason::ConnectUnavailable).await;
@@ -26,20 +22,12 @@ async fn in_an_outage(bed: &Bed) -> TestOperator {
 async fn a_secret_that_somebody_labels_stays_good_in_an_outage() {
     let bed = Bed::new("good-label").await;
     let operator = in_an_outage(&bed).await;
-    bed.patch_secret("orders", json!({"metadata": {"labels": {"team": "shop"}}}))
-        .await;
+    bed.patch_secret("orders", json!({"metadata": {"labels": {"team": "shop"}}})).await;
     bed.connect.restart().unwrap();
     let synced = |r: &CredentialRequest| condition(r, "Synced").is_some_and(|c| c.status == "True");
-    assert!(is_ready(
-        &bed.wait_request("orders", "to be synced", synced).await
-    ));
+    assert!(is_ready(&bed.wait_request("orders", "to be synced", synced).await));
     let history = bed.get_request("orders").await.status.unwrap().history;
-    assert!(
-        history
-            .iter()
-            .all(|h| h.reason != Reason::WriteFailed.as_str()),
-        "{history:?}"
-    );
+    assert!(history.iter().all(|h| h.reason != Reason::WriteFailed.as_str()), "{history:?}");
     operator.stop().await;
 }
 
@@ -47,17 +35,13 @@ async fn a_secret_that_somebody_labels_stays_good_in_an_outage() {
 async fn a_secret_that_somebody_empties_is_not_good_in_an_outage() {
     let bed = Bed::new("good-emptied").await;
     let operator = in_an_outage(&bed).await;
-    bed.patch_secret("orders", json!({"data": {"password": null}}))
-        .await;
+    bed.patch_secret("orders", json!({"data": {"password": null}})).await;
     let not_ready = |r: &CredentialRequest| !is_ready(r);
-    let request = bed
-        .wait_request("orders", "not to be ready", not_ready)
-        .await;
+    let request = bed.wait_request("orders", "not to be ready", not_ready).await;
     assert_eq!(condition(&request, "Reconciling").unwrap().status, "True");
     bed.connect.restart().unwrap();
     bed.wait_ready("orders").await;
-    bed.wait_value("orders", "password", &bed.value("orders-db", "password"))
-        .await;
+    bed.wait_value("orders", "password", &bed.value("orders-db", "password")).await;
     operator.stop().await;
 }
 
@@ -67,15 +51,12 @@ async fn a_secret_of_an_earlier_spec_is_not_good_in_an_outage() {
     let operator = in_an_outage(&bed).await;
     let data = json!([{"key": "password", "ref": "op://services/orders-db/password"},
                       {"key": "user", "ref": "op://services/orders-db/username"}]);
-    bed.patch_request("orders", json!({"spec": {"data": data}}))
-        .await;
+    bed.patch_request("orders", json!({"spec": {"data": data}})).await;
     let not_ready = |r: &CredentialRequest| !is_ready(r);
-    bed.wait_request("orders", "not to be ready", not_ready)
-        .await;
+    bed.wait_request("orders", "not to be ready", not_ready).await;
     bed.connect.restart().unwrap();
     bed.wait_ready("orders").await;
-    bed.wait_value("orders", "user", &bed.value("orders-db", "username"))
-        .await;
+    bed.wait_value("orders", "user", &bed.value("orders-db", "username")).await;
     operator.stop().await;
 }
 
@@ -83,16 +64,10 @@ async fn a_secret_of_an_earlier_spec_is_not_good_in_an_outage() {
 async fn an_immutable_secret_is_told_with_the_command_that_resolves_it() {
     let bed = Bed::new("immutable").await;
     let operator = bed.operator().await;
-    bed.request_data(
-        "orders",
-        &[("password", "op://services/orders-db/password")],
-    )
-    .await;
+    bed.request_data("orders", &[("password", "op://services/orders-db/password")]).await;
     bed.wait_ready("orders").await;
     bed.patch_secret("orders", json!({"immutable": true})).await;
-    bed.connect
-        .set_field("services", "orders-db", "password", "rotated")
-        .unwrap();
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
     let request = bed.wait_reason("orders", Reason::WriteFailed).await;
     let message = &condition(&request, "Ready").unwrap().message;
     assert!(

@@ -40,9 +40,7 @@ async fn has_written(bed: &Bed, name: &str) -> bool {
     let calls = bed.operator_calls().await;
     calls.iter().any(|call| {
         call["objectRef"]["name"] == name
-            && ["create", "patch", "delete"]
-                .iter()
-                .any(|verb| call["verb"] == *verb)
+            && ["create", "patch", "delete"].iter().any(|verb| call["verb"] == *verb)
     })
 }
 
@@ -53,30 +51,16 @@ async fn loosen_types(bed: &Bed) {
     let pointer = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/target/properties/type/enum";
     let patch: Patch<()> =
         Patch::Json(serde_json::from_value(json!([{"op": "remove", "path": pointer}])).unwrap());
-    crds.patch(name, &PatchParams::default(), &patch)
-        .await
-        .unwrap();
+    crds.patch(name, &PatchParams::default(), &patch).await.unwrap();
 }
 
 async fn reason_of(bed: &Bed, request: &Value) -> Result<String, String> {
     let api = manifests::api(&bed.client, request).map_err(|e| e.to_string())?;
-    let found = api
-        .get(request["metadata"]["name"].as_str().unwrap())
-        .await
-        .map_err(|e| e.to_string())?;
-    let conditions = found.data["status"]["conditions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let ready = conditions
-        .iter()
-        .find(|c| c["type"] == "Ready")
-        .ok_or("no condition")?;
-    Ok(format!(
-        "{} {}",
-        ready["reason"].as_str().unwrap(),
-        ready["message"].as_str().unwrap()
-    ))
+    let found =
+        api.get(request["metadata"]["name"].as_str().unwrap()).await.map_err(|e| e.to_string())?;
+    let conditions = found.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let ready = conditions.iter().find(|c| c["type"] == "Ready").ok_or("no condition")?;
+    Ok(format!("{} {}", ready["reason"].as_str().unwrap(), ready["message"].as_str().unwrap()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,10 +80,7 @@ async fn a_request_that_this_version_cannot_read_says_so_and_the_others_go_on() 
                  "data": [{"key": "password", "ref": "op://services/orders-db/password"}]},
     });
     wait::until("the loosened CRD", wait::WAIT, async || {
-        manifests::apply(&bed.client, &odd)
-            .await
-            .map(|_| ())
-            .map_err(|e| format!("{e:#}"))
+        manifests::apply(&bed.client, &odd).await.map(|_| ()).map_err(|e| format!("{e:#}"))
     })
     .await;
     let says_so = async || match reason_of(&bed, &odd).await? {
@@ -107,15 +88,11 @@ async fn a_request_that_this_version_cannot_read_says_so_and_the_others_go_on() 
         other => Err(other),
     };
     let message = wait::until("InvalidSpec", wait::WAIT, says_so).await;
-    assert!(
-        !message.contains("example.com/later"),
-        "quotes nothing: {message}"
-    );
+    assert!(!message.contains("example.com/later"), "quotes nothing: {message}");
     bed.request("after", |_| {}).await;
     bed.wait_ready("after").await;
     bed.delete_secret("before").await;
-    bed.wait_value("before", "password", &bed.value("orders-db", "password"))
-        .await;
+    bed.wait_value("before", "password", &bed.value("orders-db", "password")).await;
     assert!(
         !has_written(&stranger, "odd").await,
         "an instance of another class may be of another version"
@@ -140,8 +117,7 @@ async fn instances_of_two_classes_share_a_namespace_without_touching_each_others
     let second = operator_in(&two, &both).await;
     // Only the other instance runs: it leaves these alone, whatever they are.
     one.request("plain", |_| {}).await;
-    one.request("suspended", |spec| spec.suspend = Some(true))
-        .await;
+    one.request("suspended", |spec| spec.suspend = Some(true)).await;
     one.request("others", |spec| {
         spec.server_ref = serde_json::from_value(json!({"name": two.server})).unwrap();
     })
@@ -157,8 +133,7 @@ async fn instances_of_two_classes_share_a_namespace_without_touching_each_others
     two.wait_ready("theirs").await;
     // Drift is the owner's affair as well.
     one.delete_secret("plain").await;
-    one.wait_value("plain", "password", &one.value("orders-db", "password"))
-        .await;
+    one.wait_value("plain", "password", &one.value("orders-db", "password")).await;
     for name in ["plain", "suspended"] {
         assert!(!has_written(&two, name).await, "{name}");
     }
@@ -180,15 +155,10 @@ async fn a_request_of_an_unlisted_namespace_is_left_alone() {
     let operator = bed.operator().await;
     let requests: Api<CredentialRequest> = Api::namespaced(bed.client.clone(), &elsewhere);
     let request = CredentialRequest::new("far", bed.spec());
-    requests
-        .create(&PostParams::default(), &request)
-        .await
-        .unwrap();
+    requests.create(&PostParams::default(), &request).await.unwrap();
     bed.request("near", |_| {}).await;
     bed.wait_ready("near").await;
-    bed.connect
-        .set_field("services", "orders-db", "password", "rotated")
-        .unwrap();
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
     bed.wait_value("near", "password", "rotated").await;
     assert!(requests.get("far").await.unwrap().status.is_none());
     assert!(!has_written(&bed, "far").await);
@@ -207,17 +177,11 @@ async fn a_request_of_an_unlisted_namespace_is_left_alone() {
 async fn a_hung_server_does_not_hold_up_the_requests_of_another() {
     let bed = Bed::new("out-two").await;
     // All workers but those for the interactive lane could be taken by one server's hung fetches.
-    let settings = Settings {
-        workers: 4,
-        interactive_workers: 1,
-        ..Settings::for_tests()
-    };
+    let settings = Settings { workers: 4, interactive_workers: 1, ..Settings::for_tests() };
     let other_token = format!("{}-other", bed.token);
     let item = ItemSpec::new("item").field("field", "v1");
     let other = ConnectDev::start(
-        StateSpec::default()
-            .token(&other_token, &["*"])
-            .vault("services", vec![item]),
+        StateSpec::default().token(&other_token, &["*"]).vault("services", vec![item]),
     )
     .unwrap();
     bed.apply(json!({
@@ -234,30 +198,22 @@ async fn a_hung_server_does_not_hold_up_the_requests_of_another() {
     server["spec"]["hosts"] = json!([{"url": other.url()}]);
     server["spec"]["tokenSecretRef"] = json!({"name": "other-token"});
     bed.apply(server).await;
-    bed.patch_server(json!({"spec": {"limits": {"concurrency": 3}}}))
-        .await;
+    bed.patch_server(json!({"spec": {"limits": {"concurrency": 3}}})).await;
     let operator = bed.operator_with(settings).await;
     bed.wait_server_reason("Ready", Reason::Connected).await;
-    bed.connect
-        .fault(FaultSpec::new(FaultKind::Hang).on(ITEM_ROUTE));
+    bed.connect.fault(FaultSpec::new(FaultKind::Hang).on(ITEM_ROUTE));
     for i in 0..12 {
         bed.request(&format!("hung-{i}"), |_| {}).await;
     }
     let data = json!([{"key": "k", "ref": "op://services/item/field"}]);
     let spec = json!({"serverRef": {"name": name}, "purpose": "a test", "data": data});
-    bed.apply_request(json!({"metadata": {"name": "well"}, "spec": spec}))
-        .await
-        .unwrap();
+    bed.apply_request(json!({"metadata": {"name": "well"}, "spec": spec})).await.unwrap();
     bed.wait_value("well", "k", "v1").await;
     for value in ["v2", "v3"] {
         other.set_field("services", "item", "field", value).unwrap();
         let start = std::time::Instant::now();
         bed.wait_value("well", "k", value).await;
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     }
     bed.connect.clear_faults();
     for i in 0..12 {

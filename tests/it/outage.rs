@@ -12,10 +12,7 @@ const ITEM_ROUTE: &str = "GET /v1/vaults/{v}/items/{i}";
 const LIST_ROUTE: &str = "GET /v1/vaults/{v}/items";
 
 fn status(code: u16) -> FaultKind {
-    FaultKind::Status {
-        code,
-        message: "canary of an upstream body".to_owned(),
-    }
+    FaultKind::Status { code, message: "canary of an upstream body".to_owned() }
 }
 
 /// The conditions as `type=status`, without Authorized.
@@ -39,8 +36,7 @@ async fn wait_conditions(
         conditions(r) == expected
             && condition(r, "Synced").is_some_and(|c| c.reason == reason.as_str())
     };
-    bed.wait_request(name, &format!("to say {reason} with {expected:?}"), is)
-        .await
+    bed.wait_request(name, &format!("to say {reason} with {expected:?}"), is).await
 }
 
 /// What a request with a good Secret says while nobody knows better.
@@ -57,23 +53,9 @@ async fn outage(name: &str, begin: impl FnOnce(&Bed), reason: Reason, end: impl 
     let secret = bed.secret("good").await;
     begin(&bed);
     let request = wait_conditions(&bed, "good", reason, &TOLERATED).await;
-    assert!(
-        request
-            .status
-            .as_ref()
-            .unwrap()
-            .sync
-            .as_ref()
-            .unwrap()
-            .stale_since
-            .is_some()
-    );
+    assert!(request.status.as_ref().unwrap().sync.as_ref().unwrap().stale_since.is_some());
     for condition in &request.status.as_ref().unwrap().conditions {
-        assert!(
-            !condition.message.contains("upstream"),
-            "{}",
-            condition.message
-        );
+        assert!(!condition.message.contains("upstream"), "{}", condition.message);
     }
     bed.wait_server_reason("Ready", reason).await;
     bed.request("new", |_| {}).await;
@@ -104,12 +86,7 @@ async fn a_server_error_keeps_the_secret_and_heals() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxys_page_keeps_the_secret_and_heals() {
-    faulty(
-        "out-html",
-        FaultKind::Html { code: 200 },
-        Reason::ConnectUnavailable,
-    )
-    .await;
+    faulty("out-html", FaultKind::Html { code: 200 }, Reason::ConnectUnavailable).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,10 +111,7 @@ async fn refusal(name: &str, begin: impl FnOnce(&Bed), reason: Reason, end: impl
     begin(&bed);
     wait_conditions(&bed, "good", reason, &TOLERATED).await;
     let request = wait_conditions(&bed, "good", reason, &STALLED).await;
-    assert_eq!(
-        condition(&request, "Ready").unwrap().reason,
-        reason.as_str()
-    );
+    assert_eq!(condition(&request, "Ready").unwrap().reason, reason.as_str());
     bed.request("new", |_| {}).await;
     wait_conditions(&bed, "new", reason, &STALLED).await;
     assert_eq!(bed.secret("good").await, secret);
@@ -170,10 +144,7 @@ async fn a_refused_access_is_believed_after_a_while_and_keeps_the_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_after_a_long_outage_is_not_believed_at_once() {
     let bed = Bed::new("out-mixed").await;
-    let settings = Settings {
-        refusal_confirm: Duration::from_secs(4),
-        ..Settings::for_tests()
-    };
+    let settings = Settings { refusal_confirm: Duration::from_secs(4), ..Settings::for_tests() };
     let operator = bed.operator_with(settings).await;
     bed.request("good", |_| {}).await;
     bed.wait_ready("good").await;
@@ -182,12 +153,8 @@ async fn a_refusal_after_a_long_outage_is_not_believed_at_once() {
     let since = outage.status.unwrap().sync.unwrap().stale_since.unwrap().0;
     // Out for longer than a refusal must last.
     wait::until("the outage to be old", wait::WAIT, async || {
-        let age = std::time::SystemTime::now()
-            .duration_since(since.into())
-            .unwrap_or_default();
-        (age > Duration::from_secs(6))
-            .then_some(())
-            .ok_or_else(|| format!("{age:?}"))
+        let age = std::time::SystemTime::now().duration_since(since.into()).unwrap_or_default();
+        (age > Duration::from_secs(6)).then_some(()).ok_or_else(|| format!("{age:?}"))
     })
     .await;
     bed.connect.clear_faults();
@@ -200,14 +167,10 @@ async fn a_refusal_after_a_long_outage_is_not_believed_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn past_the_limit_of_staleness_a_request_is_not_ready_any_more() {
     let bed = Bed::new("out-stale").await;
-    let settings = Settings {
-        max_staleness: Duration::from_secs(3),
-        ..Settings::for_tests()
-    };
+    let settings = Settings { max_staleness: Duration::from_secs(3), ..Settings::for_tests() };
     let operator = bed.operator_with(settings).await;
     bed.request("server", |_| {}).await;
-    bed.request_data("item", &[("k", "op://services/orders-api/password")])
-        .await;
+    bed.request_data("item", &[("k", "op://services/orders-api/password")]).await;
     bed.wait_ready("server").await;
     bed.wait_ready("item").await;
     // One whose item fails while its server is well.
@@ -217,9 +180,7 @@ async fn past_the_limit_of_staleness_a_request_is_not_ready_any_more() {
         bed.item_id("orders-api")
     );
     bed.connect.fault(FaultSpec::new(status(500)).under(&api));
-    bed.connect
-        .set_field("services", "orders-api", "password", "rotated")
-        .unwrap();
+    bed.connect.set_field("services", "orders-api", "password", "rotated").unwrap();
     wait_conditions(&bed, "item", Reason::ConnectUnavailable, &TOLERATED).await;
     wait_conditions(&bed, "item", Reason::ConnectUnavailable, &ON_ITS_WAY).await;
     bed.connect.fault(FaultSpec::new(status(500)));
@@ -244,13 +205,10 @@ async fn an_item_that_fails_for_ever_disturbs_no_other_request() {
         bed.item_id("orders-api")
     );
     bed.connect.fault(FaultSpec::new(status(500)).under(&api));
-    bed.request_data("bad", &[("k", "op://services/orders-api/password")])
-        .await;
+    bed.request_data("bad", &[("k", "op://services/orders-api/password")]).await;
     wait_conditions(&bed, "bad", Reason::ConnectUnavailable, &ON_ITS_WAY).await;
     for value in ["one", "two"] {
-        bed.connect
-            .set_field("services", "orders-db", "password", value)
-            .unwrap();
+        bed.connect.set_field("services", "orders-db", "password", value).unwrap();
         bed.wait_value("good", "password", value).await;
     }
     bed.request("new", |_| {}).await;
@@ -267,11 +225,9 @@ async fn a_list_that_failed_once_is_had_again_though_the_vault_does_not_move() {
     let operator = bed.operator().await;
     bed.request("good", |_| {}).await;
     bed.wait_ready("good").await;
-    bed.connect
-        .fault(FaultSpec::new(status(500)).on(LIST_ROUTE).times(1));
+    bed.connect.fault(FaultSpec::new(status(500)).on(LIST_ROUTE).times(1));
     // Not in the list: it is asked for again, and that fails.
-    bed.request_data("missing", &[("k", "op://services/never/field")])
-        .await;
+    bed.request_data("missing", &[("k", "op://services/never/field")]).await;
     bed.wait_reason("missing", Reason::ItemNotFound).await;
     wait_conditions(&bed, "good", Reason::Synced, &["Ready=True", "Synced=True"]).await;
     operator.stop().await;
@@ -283,12 +239,8 @@ async fn a_list_that_takes_longer_than_the_time_between_two_looks_still_gives_an
     let operator = bed.operator().await;
     bed.request("good", |_| {}).await;
     bed.wait_ready("good").await;
-    bed.connect
-        .fault(FaultSpec::new(FaultKind::Latency(Duration::from_millis(
-            600,
-        ))));
-    bed.request_data("missing", &[("k", "op://services/never/field")])
-        .await;
+    bed.connect.fault(FaultSpec::new(FaultKind::Latency(Duration::from_millis(600))));
+    bed.request_data("missing", &[("k", "op://services/never/field")]).await;
     bed.wait_reason("missing", Reason::ItemNotFound).await;
     operator.stop().await;
 }
@@ -302,10 +254,7 @@ async fn an_item_that_is_refused_is_believed_after_a_while_and_keeps_the_secret(
     let secret = bed.secret("good").await;
     let fault = FaultSpec::new(status(403)).on(ITEM_ROUTE);
     bed.connect.fault(fault);
-    let set = |value| {
-        bed.connect
-            .set_field("services", "orders-db", "password", value)
-    };
+    let set = |value| bed.connect.set_field("services", "orders-db", "password", value);
     set("rotated").unwrap();
     wait_conditions(&bed, "good", Reason::AccessDenied, &TOLERATED).await;
     wait_conditions(&bed, "good", Reason::AccessDenied, &STALLED).await;
@@ -325,9 +274,7 @@ async fn an_answer_about_another_item_is_never_written() {
     bed.wait_ready("good").await;
     let secret = bed.secret("good").await;
     bed.connect.fault(FaultSpec::new(FaultKind::WrongItem));
-    bed.connect
-        .set_field("services", "orders-db", "password", "rotated")
-        .unwrap();
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
     wait_conditions(&bed, "good", Reason::InvalidResponse, &TOLERATED).await;
     bed.request("new", |_| {}).await;
     wait_conditions(&bed, "new", Reason::InvalidResponse, &ON_ITS_WAY).await;

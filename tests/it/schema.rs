@@ -27,16 +27,8 @@ async fn check(base: &Value, cases: &[Case]) {
     for Case(what, change, expected) in cases {
         let mut object = base.clone();
         change(&mut object);
-        assert!(
-            what.starts_with("the valid") || object != *base,
-            "{what}: changes nothing"
-        );
-        judge(
-            what,
-            try_create(&client, &object).await,
-            expected,
-            &mut faults,
-        );
+        assert!(what.starts_with("the valid") || object != *base, "{what}: changes nothing");
+        judge(what, try_create(&client, &object).await, expected, &mut faults);
     }
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
@@ -74,9 +66,8 @@ fn judge(what: &str, outcome: Result<(), String>, expected: &[&str], faults: &mu
 async fn try_create(client: &Client, object: &Value) -> Result<(), String> {
     let api = manifests::api(client, object).unwrap();
     let body = serde_json::to_vec(object).unwrap();
-    let mut request = Request::new(api.resource_url())
-        .create(&kube::api::PostParams::default(), body)
-        .unwrap();
+    let mut request =
+        Request::new(api.resource_url()).create(&kube::api::PostParams::default(), body).unwrap();
     let strict = format!("{}?dryRun=All&fieldValidation=Strict", request.uri().path());
     *request.uri_mut() = strict.parse().unwrap();
     match client.request_text(request).await {
@@ -89,19 +80,10 @@ async fn try_create(client: &Client, object: &Value) -> Result<(), String> {
 /// Removes the field at a JSON pointer.
 fn remove(object: &mut Value, pointer: &str) {
     let (parent, field) = pointer.rsplit_once('/').unwrap();
-    object
-        .pointer_mut(parent)
-        .unwrap()
-        .as_object_mut()
-        .unwrap()
-        .remove(field)
-        .unwrap();
+    object.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(field).unwrap();
 }
 
 /// What kubectl says to somebody who applies this.
 async fn kubectl_refuses(access: &Access, object: &Value) -> String {
-    access
-        .run_kubectl("default", &["apply", "-f", "-"], &object.to_string())
-        .await
-        .err()
+    access.run_kubectl("default", &["apply", "-f", "-"], &object.to_string()).await.err()
 }

@@ -17,10 +17,7 @@ async fn vaults_are_listed_with_the_token_and_the_user_agent() {
     assert_eq!(vaults.len(), 2);
     assert_eq!(&*vaults[0].id, VAULT);
     assert_eq!(&*vaults[0].name, "services");
-    assert_eq!(
-        (vaults[0].content_version, vaults[0].items),
-        (Some(42), Some(2))
-    );
+    assert_eq!((vaults[0].content_version, vaults[0].items), (Some(42), Some(2)));
     assert_eq!((vaults[1].content_version, vaults[1].items), (None, None));
 
     let heads = server.heads();
@@ -49,10 +46,7 @@ async fn items_are_listed_and_belong_to_the_vault() {
 
     let mixed = format!("[{active},{}]", row(OTHER, ""));
     let server = Server::start(json("200 OK", &mixed)).await;
-    let error = client(config(&server.origin))
-        .items(VAULT)
-        .await
-        .unwrap_err();
+    let error = client(config(&server.origin)).items(VAULT).await.unwrap_err();
     assert_eq!(error.failure(), Failure::WrongItem);
 }
 
@@ -63,10 +57,7 @@ async fn an_item_comes_with_its_values_and_nothing_else() {
     let item = client.fetch_item(&identity("orders")).await.unwrap();
     let path = format!("GET /v1/vaults/{VAULT}/items/{ITEM} HTTP/1.1\r\n");
     assert!(server.heads()[0].starts_with(&path));
-    assert_eq!(
-        (item.version, item.sections.len(), item.fields.len()),
-        (3, 2, 4)
-    );
+    assert_eq!((item.version, item.sections.len(), item.fields.len()), (3, 2, 4));
     assert_eq!(item.sections[0].label.as_deref(), Some("Admin"));
     assert_eq!(item.fields[0].purpose.as_deref(), Some("USERNAME"));
     let password = &item.fields[1];
@@ -89,20 +80,11 @@ async fn a_body_beyond_the_limit_is_not_read() {
     ));
     for reply in [json("200 OK", &long), chunked] {
         let error = vaults_error(reply).await;
-        assert_eq!(
-            (error.failure(), error.class()),
-            (Failure::TooLarge(4096), Class::Unavailable)
-        );
+        assert_eq!((error.failure(), error.class()), (Failure::TooLarge(4096), Class::Unavailable));
     }
     let just = format!("[{}]", " ".repeat(4094));
     let server = Server::start(json("200 OK", &just)).await;
-    assert!(
-        client(config(&server.origin))
-            .vaults()
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(client(config(&server.origin)).vaults().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -126,10 +108,7 @@ async fn another_item_is_an_error() {
     for (id, vault) in [(OTHER, VAULT), (ITEM, OTHER)] {
         let error = item_error(json("200 OK", &item_body(id, vault, "orders", ""))).await;
         assert_eq!(error.failure(), Failure::WrongItem);
-        assert_eq!(
-            (error.class(), error.reason()),
-            (Class::Invalid, Reason::InvalidResponse)
-        );
+        assert_eq!((error.class(), error.reason()), (Class::Invalid, Reason::InvalidResponse));
         assert_silent(&error);
     }
 }
@@ -138,10 +117,7 @@ async fn another_item_is_an_error() {
 async fn a_renamed_item_is_not_given_out() {
     for title in ["Orders", "orders ", CANARY] {
         let error = item_error(json("200 OK", &item_body(ITEM, VAULT, title, ""))).await;
-        assert_eq!(
-            (error.failure(), error.class()),
-            (Failure::Moved, Class::Moved)
-        );
+        assert_eq!((error.failure(), error.class()), (Failure::Moved, Class::Moved));
         assert_silent(&error);
     }
 }
@@ -151,10 +127,7 @@ async fn an_archived_or_deleted_item_is_not_found() {
     for state in ["ARCHIVED", "DELETED"] {
         let state = format!(r#""state":"{state}","#);
         let error = item_error(json("200 OK", &item_body(ITEM, VAULT, "orders", &state))).await;
-        assert_eq!(
-            (error.failure(), error.class()),
-            (Failure::NotFound, Class::Refused)
-        );
+        assert_eq!((error.failure(), error.class()), (Failure::NotFound, Class::Refused));
         assert_eq!(error.reason(), Reason::ItemNotFound);
     }
     let novel = item_body(ITEM, VAULT, "orders", r#""state":"NOVEL","#);
@@ -168,23 +141,11 @@ async fn an_archived_or_deleted_item_is_not_found() {
 async fn what_is_no_id_is_not_sent() {
     let server = Server::start(json("200 OK", "[]")).await;
     let client = client(config(&server.origin));
-    for id in [
-        "",
-        "short",
-        "../../../../../health?x=abc",
-        "vaultaaaaaaaaaaaaaaaaaaaa/",
-        CANARY,
-    ] {
+    for id in ["", "short", "../../../../../health?x=abc", "vaultaaaaaaaaaaaaaaaaaaaa/", CANARY] {
         let error = client.items(id).await.unwrap_err();
-        assert_eq!(
-            (error.failure(), error.class()),
-            (Failure::BadId, Class::Invalid)
-        );
+        assert_eq!((error.failure(), error.class()), (Failure::BadId, Class::Invalid));
         assert_silent(&error);
-        let wrong = ItemIdentity {
-            item_id: id.into(),
-            ..identity("orders")
-        };
+        let wrong = ItemIdentity { item_id: id.into(), ..identity("orders") };
         let error = client.fetch_item(&wrong).await.unwrap_err();
         assert_eq!(error.failure(), Failure::BadId);
     }

@@ -5,25 +5,10 @@ use super::*;
 #[tokio::test]
 async fn refusals_are_told_apart() {
     for (status, failure, class, reason) in [
-        (
-            401,
-            Failure::Unauthorized,
-            Class::Refused,
-            Reason::TokenRejected,
-        ),
-        (
-            403,
-            Failure::Forbidden,
-            Class::Refused,
-            Reason::AccessDenied,
-        ),
+        (401, Failure::Unauthorized, Class::Refused, Reason::TokenRejected),
+        (403, Failure::Forbidden, Class::Refused, Reason::AccessDenied),
         (404, Failure::NotFound, Class::Refused, Reason::ItemNotFound),
-        (
-            400,
-            Failure::BadRequest,
-            Class::Invalid,
-            Reason::InvalidResponse,
-        ),
+        (400, Failure::BadRequest, Class::Invalid, Reason::InvalidResponse),
     ] {
         let error = item_error(json(&format!("{status} X"), &error_body(status))).await;
         assert_eq!(error.failure(), failure);
@@ -35,54 +20,29 @@ async fn refusals_are_told_apart() {
     let server = Server::start(json("404 X", &error_body(404))).await;
     let client = client(config(&server.origin));
     let error = client.items(VAULT).await.unwrap_err();
-    assert_eq!(
-        (error.failure(), error.reason()),
-        (Failure::NotFound, Reason::VaultNotFound)
-    );
+    assert_eq!((error.failure(), error.reason()), (Failure::NotFound, Reason::VaultNotFound));
     let error = client.vaults().await.unwrap_err();
-    assert_eq!(
-        (error.failure(), error.class()),
-        (Failure::NotConnect, Class::Unavailable)
-    );
+    assert_eq!((error.failure(), error.class()), (Failure::NotConnect, Class::Unavailable));
 }
 
 #[tokio::test]
 async fn what_is_not_connect_is_unavailable() {
-    let status = |code| Failure::Status {
-        code,
-        retry_after: None,
-    };
+    let status = |code| Failure::Status { code, retry_after: None };
     for (reply, failure) in [
         (html("200 OK"), Failure::NotJson),
         (html("404 Not Found"), Failure::NotJson),
         (
-            http(
-                "404 Not Found",
-                "content-type: text/plain\r\n",
-                "404 page not found",
-            ),
+            http("404 Not Found", "content-type: text/plain\r\n", "404 page not found"),
             Failure::NotJson,
         ),
         (html("502 Bad Gateway"), status(502)),
         (json("500 X", &error_body(500)), status(500)),
-        (
-            json("200 OK", &format!(r#"{{"items":["{CANARY}"]}}"#)),
-            Failure::NotConnect,
-        ),
-        (
-            json("200 OK", &format!(r#"[{{"id":"{CANARY}","name":"x"}}]"#)),
-            Failure::NotConnect,
-        ),
-        (
-            json("200 OK", &format!("<html>{CANARY}")),
-            Failure::NotConnect,
-        ),
+        (json("200 OK", &format!(r#"{{"items":["{CANARY}"]}}"#)), Failure::NotConnect),
+        (json("200 OK", &format!(r#"[{{"id":"{CANARY}","name":"x"}}]"#)), Failure::NotConnect),
+        (json("200 OK", &format!("<html>{CANARY}")), Failure::NotConnect),
         (json("200 OK", ""), Failure::NotConnect),
         (json("204 No Content", ""), status(204)),
-        (
-            Reply::Raw(format!("SSH-2.0-{CANARY}\r\n")),
-            Failure::NoAnswer(Cause::Broken),
-        ),
+        (Reply::Raw(format!("SSH-2.0-{CANARY}\r\n")), Failure::NoAnswer(Cause::Broken)),
         (Reply::Raw(String::new()), Failure::NoAnswer(Cause::Broken)),
         (Reply::Reset, Failure::NoAnswer(Cause::Reset)),
     ] {
@@ -138,16 +98,9 @@ async fn no_connection_and_no_tls_have_their_words() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let error = client(config(&format!("http://{address}")))
-        .vaults()
-        .await
-        .unwrap_err();
+    let error = client(config(&format!("http://{address}"))).vaults().await.unwrap_err();
     assert_eq!(error.failure(), Failure::NoAnswer(Cause::Refused));
-    assert!(
-        error
-            .to_string()
-            .ends_with("the list of vaults: no answer: connection refused")
-    );
+    assert!(error.to_string().ends_with("the list of vaults: no answer: connection refused"));
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -158,17 +111,11 @@ async fn no_connection_and_no_tls_have_their_words() {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         }
     });
-    let error = client(config(&format!("https://{address}")))
-        .vaults()
-        .await
-        .unwrap_err();
+    let error = client(config(&format!("https://{address}"))).vaults().await.unwrap_err();
     assert_eq!(error.failure(), Failure::NoAnswer(Cause::Tls));
     assert_silent(&error);
 
-    let error = client(config("http://no-such-host.invalid"))
-        .vaults()
-        .await
-        .unwrap_err();
+    let error = client(config("http://no-such-host.invalid")).vaults().await.unwrap_err();
     assert_eq!(error.class(), Class::Unavailable);
     assert_silent(&error);
 }
@@ -179,13 +126,7 @@ async fn a_redirect_is_not_followed() {
     for status in [301, 302, 303, 307, 308] {
         let location = format!("location: {}/{CANARY}\r\n", elsewhere.origin);
         let error = vaults_error(http(&format!("{status} X"), &location, "")).await;
-        assert_eq!(
-            error.failure(),
-            Failure::Status {
-                code: status,
-                retry_after: None
-            }
-        );
+        assert_eq!(error.failure(), Failure::Status { code: status, retry_after: None });
         assert_silent(&error);
     }
     assert_eq!(elsewhere.connections.load(Ordering::SeqCst), 0);

@@ -69,11 +69,7 @@ impl Server {
                 });
             }
         });
-        Self {
-            origin,
-            heads,
-            connections,
-        }
+        Self { origin, heads, connections }
     }
 
     fn heads(&self) -> Vec<String> {
@@ -155,11 +151,7 @@ async fn item_error(reply: Reply) -> ConnectError {
 
 /// Neither the token nor anything of an answer is in an error; what was asked for is.
 fn assert_silent(error: &ConnectError) {
-    for text in [
-        format!("{error}"),
-        format!("{error:?}"),
-        format!("{error:#?}"),
-    ] {
+    for text in [format!("{error}"), format!("{error:?}"), format!("{error:#?}")] {
         assert!(!text.contains(CANARY) && !text.contains(TOKEN), "{text}");
         assert!(text.contains("http"), "{text}");
     }

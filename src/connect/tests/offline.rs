@@ -75,10 +75,7 @@ fn an_item_may_leave_out_what_it_need_not_have() {
         format!(r#"{{"id":"{ITEM}","title":"x","vault":{{"id":"{VAULT}"}}}}"#),
         format!(r#"{{"id":"x","title":"x","vault":{{"id":"{VAULT}"}},"version":1}}"#),
     ] {
-        assert_eq!(
-            body::parse::<Item>(wrong.as_bytes()).unwrap_err(),
-            Failure::NotConnect
-        );
+        assert_eq!(body::parse::<Item>(wrong.as_bytes()).unwrap_err(), Failure::NotConnect);
     }
     assert!(Value::from(String::new()).is_empty());
 }

@@ -82,10 +82,7 @@ struct Line<K> {
 
 impl<K> Line<K> {
     const fn new() -> Self {
-        Self {
-            keys: BTreeMap::new(),
-            passed_over: 0,
-        }
+        Self { keys: BTreeMap::new(), passed_over: 0 }
     }
 }
 
@@ -117,10 +114,7 @@ impl<K> State<K> {
             return None;
         }
         let shared = self.config.workers - self.config.interactive_workers;
-        let others = self
-            .runs
-            .values()
-            .filter(|lane| **lane != Lane::Interactive);
+        let others = self.runs.values().filter(|lane| **lane != Lane::Interactive);
         let open = others.count() < shared;
         let may_run =
             |lane: &Lane| (open || *lane == Lane::Interactive) && !self.line(*lane).keys.is_empty();
@@ -226,10 +220,7 @@ impl<K: Key> State<K> {
         }
         let started = self.tick();
         let entry = self.entries.get_mut(&key)?;
-        entry.place = Place::Running {
-            started,
-            dirty: None,
-        };
+        entry.place = Place::Running { started, dirty: None };
         self.runs.insert(started, lane);
         Some((key, lane, entry.memory.failures))
     }
@@ -283,16 +274,11 @@ impl<K: Key> State<K> {
             }
         }
         let oldest = self.runs.keys().next().copied();
-        self.missed
-            .retain(|_, at| oldest.is_some_and(|started| started < *at));
+        self.missed.retain(|_, at| oldest.is_some_and(|started| started < *at));
     }
 
     pub(super) fn unpark_one(&mut self, resource: &ParkKey, now: Instant) {
-        match self
-            .parked
-            .get(resource)
-            .and_then(BTreeMap::first_key_value)
-        {
+        match self.parked.get(resource).and_then(BTreeMap::first_key_value) {
             Some((_, key)) => self.unpark(&key.clone(), true, now),
             None => self.miss(resource),
         }
@@ -342,20 +328,12 @@ impl<K: Key> State<K> {
         };
         let line = self.parked.entry(resource.clone()).or_default();
         line.insert((lane, tick), key.clone());
-        memory.ticket = Some(Ticket {
-            resource,
-            tick,
-            woken: false,
-        });
+        memory.ticket = Some(Ticket { resource, tick, woken: false });
         self.put(key, Place::Parked, lane, memory);
     }
 
     fn put(&mut self, key: K, place: Place, lane: Lane, memory: Memory) {
-        let entry = Entry {
-            place,
-            lane,
-            memory,
-        };
+        let entry = Entry { place, lane, memory };
         self.entries.insert(key, entry);
     }
 

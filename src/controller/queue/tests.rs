@@ -9,12 +9,7 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn config(workers: usize, interactive_workers: usize) -> QueueConfig {
-    QueueConfig {
-        workers,
-        interactive_workers,
-        retry_first: 2 * SECOND,
-        retry_max: 60 * SECOND,
-    }
+    QueueConfig { workers, interactive_workers, retry_first: 2 * SECOND, retry_max: 60 * SECOND }
 }
 
 fn queue(workers: usize, interactive_workers: usize) -> Queue<u32> {
@@ -70,10 +65,7 @@ async fn adding_a_queued_key_moves_it_to_a_more_urgent_lane_only() {
     queue.add(2, Lane::Interactive);
     queue.add(3, Lane::Sweep);
     let depths = queue.depths();
-    assert_eq!(
-        [depths.interactive, depths.changed, depths.sweep],
-        [2, 1, 0]
-    );
+    assert_eq!([depths.interactive, depths.changed, depths.sweep], [2, 1, 0]);
     assert_eq!(run_all(&queue), [3, 2, 1]);
 }
 

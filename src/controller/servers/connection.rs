@@ -21,11 +21,8 @@ impl ServerTask {
     ) -> Result<ClientConfig, Failure> {
         let token = self.token(spec).await?;
         let ca_pem = self.authority(spec).await?;
-        let limit = spec
-            .limits
-            .as_ref()
-            .and_then(|l| l.concurrency)
-            .and_then(|c| usize::try_from(c).ok());
+        let limit =
+            spec.limits.as_ref().and_then(|l| l.concurrency).and_then(|c| usize::try_from(c).ok());
         Ok(ClientConfig {
             host: spec.origin(),
             token,
@@ -53,11 +50,8 @@ impl ServerTask {
                 ),
             ));
         };
-        let labelled = metadata
-            .labels
-            .as_ref()
-            .and_then(|l| l.get(PURPOSE_LABEL))
-            .map(String::as_str);
+        let labelled =
+            metadata.labels.as_ref().and_then(|l| l.get(PURPOSE_LABEL)).map(String::as_str);
         if labelled != Some(PURPOSE_CONNECT_TOKEN) {
             return Err(Failure::broken(
                 Reason::TokenNotForHost,
@@ -68,15 +62,9 @@ impl ServerTask {
                 ),
             ));
         }
-        let allowed = metadata
-            .annotations
-            .as_ref()
-            .and_then(|a| a.get(ALLOWED_HOSTS_ANNOTATION));
+        let allowed = metadata.annotations.as_ref().and_then(|a| a.get(ALLOWED_HOSTS_ANNOTATION));
         let hosts = allowed.map(String::as_str).unwrap_or_default();
-        if !hosts
-            .split(',')
-            .any(|host| normalized_origin(host) == origin)
-        {
+        if !hosts.split(',').any(|host| normalized_origin(host) == origin) {
             // In one word, whatever somebody wrote into the annotation: the command is for a shell.
             let known = hosts.split(',').map(normalized_origin);
             let all: Vec<String> = known
@@ -93,12 +81,8 @@ impl ServerTask {
             ));
         }
         let secret = self.io.secret(&ObjectKey::new(namespace, name)).await?;
-        let bytes = secret
-            .and_then(|s| s.data)
-            .and_then(|mut data| data.remove(key));
-        let text = bytes
-            .and_then(|b| String::from_utf8(b.0).ok())
-            .map(|t| t.trim().to_owned());
+        let bytes = secret.and_then(|s| s.data).and_then(|mut data| data.remove(key));
+        let text = bytes.and_then(|b| String::from_utf8(b.0).ok()).map(|t| t.trim().to_owned());
         match text {
             Some(token) if !token.is_empty() => Ok(SecretString::from(token)),
             Some(_) | None => Err(Failure::broken(
@@ -123,13 +107,8 @@ impl ServerTask {
             )
         };
         if let Some(reference) = &ca.secret_ref {
-            let secret = self
-                .io
-                .secret(&ObjectKey::new(&self.namespace, &reference.name))
-                .await?;
-            let pem = secret
-                .and_then(|s| s.data)
-                .and_then(|mut data| data.remove(reference.key()));
+            let secret = self.io.secret(&ObjectKey::new(&self.namespace, &reference.name)).await?;
+            let pem = secret.and_then(|s| s.data).and_then(|mut data| data.remove(reference.key()));
             return pem
                 .map(|p| Some(p.0))
                 .ok_or_else(|| missing("Secret", &reference.name, reference.key()));
@@ -139,12 +118,8 @@ impl ServerTask {
             let read =
                 tokio::time::timeout(self.settings.write_timeout, api.get_opt(&reference.name))
                     .await;
-            let map = read
-                .map_err(|_| ApiError::TimedOut)?
-                .map_err(|_| ApiError::Unreachable)?;
-            let pem = map
-                .and_then(|m| m.data)
-                .and_then(|mut data| data.remove(reference.key()));
+            let map = read.map_err(|_| ApiError::TimedOut)?.map_err(|_| ApiError::Unreachable)?;
+            let pem = map.and_then(|m| m.data).and_then(|mut data| data.remove(reference.key()));
             return pem
                 .map(|p| Some(p.into_bytes()))
                 .ok_or_else(|| missing("ConfigMap", &reference.name, reference.key()));
@@ -185,19 +160,13 @@ pub(super) fn unbuilt(error: BuildError, spec: &ConnectServerSpec) -> Broken {
         BuildError::Ca | BuildError::Tls => Reason::CaInvalid,
         BuildError::Host => Reason::ConnectUnavailable,
     };
-    Broken {
-        reason,
-        message: format!("no client for {}: {error}", spec.origin()),
-    }
+    Broken { reason, message: format!("no client for {}: {error}", spec.origin()) }
 }
 
 /// What makes a connection another one. Not kept in clear: it covers the token.
 pub(super) fn fingerprint(spec: &ConnectServerSpec, config: &ClientConfig) -> [u8; 32] {
     let mut hash = Sha256::new();
-    let interval = spec
-        .poll_interval()
-        .map(|i| i.as_millis())
-        .unwrap_or_default();
+    let interval = spec.poll_interval().map(|i| i.as_millis()).unwrap_or_default();
     for part in [
         config.host.as_bytes(),
         config.token.expose_secret().as_bytes(),

@@ -9,11 +9,8 @@ pub(super) fn status(
     generation: i64,
 ) -> Option<ConnectServerStatus> {
     use ConditionType::{Reachable, Ready, TokenValid};
-    let set = Conditions::replacing(
-        &previous.conditions,
-        Some(generation),
-        crate::controller::now(),
-    );
+    let set =
+        Conditions::replacing(&previous.conditions, Some(generation), crate::controller::now());
     let mut vault_count = previous.vault_count;
     let conditions = match state {
         SlotState::New => return None,

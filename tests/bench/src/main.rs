@@ -32,9 +32,7 @@ struct Args {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     portcullis_test_support::install_tls();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if args.operator {
         return runtime.block_on(operator::run());
     }

@@ -33,10 +33,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     })
     .await?;
     operator.readiness().ready().await;
-    #[expect(
-        clippy::print_stdout,
-        reason = "the process that started this one waits for the line"
-    )]
+    #[expect(clippy::print_stdout, reason = "the process that started this one waits for the line")]
     {
         println!("ready");
     }

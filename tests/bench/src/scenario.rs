@@ -28,11 +28,7 @@ pub(crate) struct Scenario {
 
 impl Scenario {
     pub(crate) fn new(requests: usize, vaults: usize, keys: usize) -> Self {
-        Self {
-            requests: requests.max(1),
-            vaults: vaults.max(1),
-            keys: keys.max(1),
-        }
+        Self { requests: requests.max(1), vaults: vaults.max(1), keys: keys.max(1) }
     }
 
     pub(crate) async fn run(&self) -> anyhow::Result<Figures> {
@@ -89,9 +85,7 @@ impl Scenario {
         if let Some(server) = &mut request.spec.server_ref {
             server.name.clone_from(&bed.server);
         }
-        bed.requests()
-            .create(&PostParams::default(), &request)
-            .await?;
+        bed.requests().create(&PostParams::default(), &request).await?;
         Ok(())
     }
 
@@ -109,9 +103,7 @@ impl Scenario {
                 server.name.clone_from(&bed.server);
             }
             let started = Instant::now();
-            bed.requests()
-                .create(&PostParams::default(), &request)
-                .await?;
+            bed.requests().create(&PostParams::default(), &request).await?;
             seen(bed, &format!("alone-{round}")).await;
             times.push(started.elapsed());
         }
@@ -131,26 +123,15 @@ impl Scenario {
             self.create(bed, number).await?;
         }
         wait::until("every request to be ready", WAIT, async || {
-            let requests = bed
-                .requests()
-                .list(&ListParams::default())
-                .await
-                .map_err(|e| e.to_string())?;
+            let requests =
+                bed.requests().list(&ListParams::default()).await.map_err(|e| e.to_string())?;
             let ready = requests.iter().filter(|r| is_ready(r)).count();
-            if ready > self.requests {
-                Ok(())
-            } else {
-                Err(format!("{ready} are"))
-            }
+            if ready > self.requests { Ok(()) } else { Err(format!("{ready} are")) }
         })
         .await;
         figures.add("first_sync_total_s", started.elapsed().as_secs_f64(), "s");
         #[expect(clippy::cast_precision_loss, reason = "counts are small")]
-        figures.add(
-            "first_sync_connect_requests",
-            bed.connect.requests().api() as f64,
-            "requests",
-        );
+        figures.add("first_sync_connect_requests", bed.connect.requests().api() as f64, "requests");
         Ok(())
     }
 
@@ -164,8 +145,7 @@ impl Scenario {
     }
 
     async fn repair(&self, bed: &Bed, figures: &mut Figures) {
-        bed.patch_secret("request-0", json!({"stringData": {"key-0": "edited"}}))
-            .await;
+        bed.patch_secret("request-0", json!({"stringData": {"key-0": "edited"}})).await;
         let started = Instant::now();
         bed.wait_value("request-0", "key-0", "rotated").await;
         figures.add_ms("repair_ms", started.elapsed());
@@ -173,14 +153,8 @@ impl Scenario {
 }
 
 fn is_ready(request: &CredentialRequest) -> bool {
-    let conditions = request
-        .status
-        .as_ref()
-        .map(|s| s.conditions.as_slice())
-        .unwrap_or_default();
-    conditions
-        .iter()
-        .any(|c| c.type_ == "Ready" && c.status == "True")
+    let conditions = request.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 /// Waits for a Secret, asking as fast as the API server answers.
@@ -202,16 +176,8 @@ async fn idle(bed: &Bed, figures: &mut Figures) -> anyhow::Result<()> {
     ensure!(polls > 0, "the operator did not poll");
     #[expect(clippy::cast_precision_loss, reason = "counts are small")]
     {
-        figures.add(
-            "idle_poll_connect_requests",
-            calls as f64 / polls as f64,
-            "requests/poll",
-        );
-        figures.add(
-            "idle_api_writes",
-            changed(&before.0, &after.0) as f64,
-            "writes",
-        );
+        figures.add("idle_poll_connect_requests", calls as f64 / polls as f64, "requests/poll");
+        figures.add("idle_api_writes", changed(&before.0, &after.0) as f64, "writes");
     }
     Ok(())
 }
@@ -223,11 +189,7 @@ async fn restart(bed: &Bed, operator: Child, figures: &mut Figures) -> anyhow::R
     let operator = start(bed).await?;
     wait::until("the vaults to be listed again", WAIT, async || {
         let lists = bed.connect.requests().route("GET /v1/vaults/{v}/items");
-        if lists > 0 {
-            Ok(())
-        } else {
-            Err("no list yet".to_owned())
-        }
+        if lists > 0 { Ok(()) } else { Err("no list yet".to_owned()) }
     })
     .await;
     // Long enough for what must not come.
@@ -239,11 +201,7 @@ async fn restart(bed: &Bed, operator: Child, figures: &mut Figures) -> anyhow::R
             changed(&before, &versions(bed).await?) as f64,
             "writes",
         );
-        figures.add(
-            "restart_item_fetches",
-            bed.connect.requests().route(ITEM) as f64,
-            "requests",
-        );
+        figures.add("restart_item_fetches", bed.connect.requests().route(ITEM) as f64, "requests");
     }
     stop(operator).await
 }
@@ -266,10 +224,7 @@ async fn versions(bed: &Bed) -> anyhow::Result<HashMap<String, String>> {
 }
 
 fn changed(before: &HashMap<String, String>, after: &HashMap<String, String>) -> usize {
-    after
-        .iter()
-        .filter(|(name, version)| before.get(*name) != Some(version))
-        .count()
+    after.iter().filter(|(name, version)| before.get(*name) != Some(version)).count()
 }
 
 async fn start(bed: &Bed) -> anyhow::Result<Child> {
@@ -289,19 +244,14 @@ async fn start(bed: &Bed) -> anyhow::Result<Child> {
     input.write_all(format!("{config}\n").as_bytes()).await?;
     let out = child.stdout.take().context("the operator has no output")?;
     let line = tokio::time::timeout(WAIT, BufReader::new(out).lines().next_line()).await??;
-    ensure!(
-        line.as_deref() == Some("ready"),
-        "the operator did not become ready"
-    );
+    ensure!(line.as_deref() == Some("ready"), "the operator did not become ready");
     Ok(child)
 }
 
 async fn stop(mut operator: Child) -> anyhow::Result<()> {
     drop(operator.stdin.take());
     ensure!(
-        tokio::time::timeout(WAIT, operator.wait())
-            .await??
-            .success(),
+        tokio::time::timeout(WAIT, operator.wait()).await??.success(),
         "the operator ended badly"
     );
     Ok(())
@@ -310,10 +260,7 @@ async fn stop(mut operator: Child) -> anyhow::Result<()> {
 fn rss_mib(operator: &Child) -> anyhow::Result<f64> {
     let id = operator.id().context("the operator has ended")?;
     let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|l| l.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
     Ok(kib / 1024.0)
 }

@@ -42,14 +42,8 @@ const DONE: Done = Ok(StatusCode::NO_CONTENT);
 
 pub(crate) fn router(core: Arc<Core>) -> Router {
     Router::new()
-        .route(
-            "/items/{vault}/{title}",
-            delete(delete_item).patch(change_item),
-        )
-        .route(
-            "/items/{vault}/{title}/fields/{label}",
-            put(set_field).delete(remove_field),
-        )
+        .route("/items/{vault}/{title}", delete(delete_item).patch(change_item))
+        .route("/items/{vault}/{title}/fields/{label}", put(set_field).delete(remove_field))
         .route("/vaults", post(add_vault))
         .route("/vaults/{vault}", delete(delete_vault).patch(change_vault))
         .route("/vaults/{vault}/items", post(add_item))
@@ -78,8 +72,7 @@ async fn remove_field(
     State(core): Shared,
     Path((vault, title, label)): Path<(String, String, String)>,
 ) -> Done {
-    core.state()
-        .change_item(&vault, &title, |item| item.remove_field(&label))?;
+    core.state().change_item(&vault, &title, |item| item.remove_field(&label))?;
     DONE
 }
 

@@ -22,11 +22,7 @@ impl FaultSpec {
     /// A fault on every request until it is cleared.
     #[must_use]
     pub fn new(kind: FaultKind) -> Self {
-        Self {
-            route: RouteMatch::Any,
-            kind,
-            times: None,
-        }
+        Self { route: RouteMatch::Any, kind, times: None }
     }
 
     /// Only requests of a route, such as `GET /v1/vaults/{v}/items`.
@@ -180,41 +176,17 @@ mod tests {
     fn faults_add_up_and_count_down() {
         let mut faults = Faults::default();
         let slow = faults.add(FaultSpec::new(FaultKind::Latency(Duration::from_millis(5))));
-        faults.add(
-            FaultSpec::new(FaultKind::Html { code: 502 })
-                .on("GET /v1/vaults")
-                .times(1),
-        );
-        faults.add(
-            FaultSpec::new(FaultKind::WrongItem)
-                .under("/v1/vaults/x")
-                .times(1),
-        );
+        faults.add(FaultSpec::new(FaultKind::Html { code: 502 }).on("GET /v1/vaults").times(1));
+        faults.add(FaultSpec::new(FaultKind::WrongItem).under("/v1/vaults/x").times(1));
         let verdict = faults.judge("GET /v1/vaults", "/v1/vaults", false);
         assert_eq!(verdict.latency, Duration::from_millis(5));
-        assert!(matches!(
-            verdict.instead,
-            Some(FaultKind::Html { code: 502 })
-        ));
-        assert!(
-            faults
-                .judge("GET /v1/vaults", "/v1/vaults", false)
-                .instead
-                .is_none()
-        );
-        assert!(
-            faults
-                .judge("GET /v1/vaults/{v}", "/v1/vaults/x", false)
-                .instead
-                .is_none()
-        );
+        assert!(matches!(verdict.instead, Some(FaultKind::Html { code: 502 })));
+        assert!(faults.judge("GET /v1/vaults", "/v1/vaults", false).instead.is_none());
+        assert!(faults.judge("GET /v1/vaults/{v}", "/v1/vaults/x", false).instead.is_none());
         let item = faults.judge("GET /v1/vaults/{v}/items/{i}", "/v1/vaults/x/items/y", true);
         assert!(matches!(item.instead, Some(FaultKind::WrongItem)));
         assert!(faults.clear(slow) && !faults.clear(slow));
-        assert_eq!(
-            faults.judge("GET /v1/vaults", "/v1/vaults", false).latency,
-            Duration::ZERO
-        );
+        assert_eq!(faults.judge("GET /v1/vaults", "/v1/vaults", false).latency, Duration::ZERO);
     }
 
     #[test]

@@ -20,13 +20,11 @@ pub(crate) struct Filter {
 impl Filter {
     /// Reads the filter of a query string; `Ok(None)` when it has none.
     pub(crate) fn from_query(query: &str) -> Result<Option<Self>, String> {
-        let mut found = query
-            .split('&')
-            .filter_map(|pair| match pair.split_once('=') {
-                Some(("filter", value)) => Some(value),
-                None if pair == "filter" => Some(""),
-                _ => None,
-            });
+        let mut found = query.split('&').filter_map(|pair| match pair.split_once('=') {
+            Some(("filter", value)) => Some(value),
+            None if pair == "filter" => Some(""),
+            _ => None,
+        });
         match (found.next(), found.next()) {
             (None, _) => Ok(None),
             (Some(raw), None) => {
@@ -40,20 +38,15 @@ impl Filter {
 
     fn parse(text: &str) -> Result<Self, String> {
         let bad = |why: &str| format!("invalid filter: {why}");
-        let (attribute, rest) = text
-            .trim()
-            .split_once(' ')
-            .ok_or_else(|| bad("attribute, operator and value"))?;
+        let (attribute, rest) =
+            text.trim().split_once(' ').ok_or_else(|| bad("attribute, operator and value"))?;
         let attribute = match attribute {
             "title" => Attribute::Title,
             "name" => Attribute::Name,
             "tag" => Attribute::Tag,
             _ => return Err(bad("unknown attribute")),
         };
-        let (operator, rest) = rest
-            .trim_start()
-            .split_once(' ')
-            .ok_or_else(|| bad("no value"))?;
+        let (operator, rest) = rest.trim_start().split_once(' ').ok_or_else(|| bad("no value"))?;
         let contains = match operator {
             "eq" => false,
             "co" => true,
@@ -67,11 +60,7 @@ impl Filter {
         if value.contains(['"', '\\']) {
             return Err(bad("no quote and no backslash inside of a value"));
         }
-        Ok(Self {
-            attribute,
-            contains,
-            value: value.to_owned(),
-        })
+        Ok(Self { attribute, contains, value: value.to_owned() })
     }
 
     /// Whether a vault of this name is meant. The case of a vault's name does not matter.
@@ -88,11 +77,7 @@ impl Filter {
     }
 
     fn matches(&self, have: &str, want: &str) -> bool {
-        if self.contains {
-            have.contains(want)
-        } else {
-            have == want
-        }
+        if self.contains { have.contains(want) } else { have == want }
     }
 }
 
@@ -131,21 +116,15 @@ mod tests {
             "filter=title%20eq%20%22My%20Item%22",
             "a=b&filter=title%20eq%20\"My%20Item\"",
         ] {
-            let want = Filter {
-                attribute: Attribute::Title,
-                contains: false,
-                value: "My Item".into(),
-            };
+            let want =
+                Filter { attribute: Attribute::Title, contains: false, value: "My Item".into() };
             assert_eq!(read(query), Some(want), "{query}");
         }
         assert_eq!(
             read("filter=title+eq+%22a%2Bb+%26+c%23%22").map(|f| f.value),
             Some("a+b & c#".into())
         );
-        assert_eq!(
-            read("filter=title+eq+%22it's%22").map(|f| f.value),
-            Some("it's".into())
-        );
+        assert_eq!(read("filter=title+eq+%22it's%22").map(|f| f.value), Some("it's".into()));
         assert_eq!(read(""), None);
         assert_eq!(read("limit=5"), None);
     }

@@ -24,11 +24,7 @@ pub(crate) fn id(parts: &[&str]) -> String {
     (0..26)
         .map(|i| {
             let shift = 123 - 5 * i;
-            let five = if shift >= 0 {
-                bits >> shift
-            } else {
-                bits << -shift
-            };
+            let five = if shift >= 0 { bits >> shift } else { bits << -shift };
             char::from(ALPHABET[(five & 31) as usize])
         })
         .collect()
@@ -43,10 +39,7 @@ pub(crate) fn section_id(parts: &[&str]) -> String {
 
 /// Whether a text has the form of an id. A title can have it too.
 pub(crate) fn is_id(text: &str) -> bool {
-    text.len() == 26
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    text.len() == 26 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -55,9 +48,8 @@ mod tests {
 
     #[test]
     fn ids_have_the_form_and_differ() {
-        let ids: std::collections::BTreeSet<_> = (0..5000)
-            .map(|n| id(&["v", &format!("item-{n}")]))
-            .collect();
+        let ids: std::collections::BTreeSet<_> =
+            (0..5000).map(|n| id(&["v", &format!("item-{n}")])).collect();
         assert_eq!(ids.len(), 5000);
         assert!(ids.iter().all(|i| is_id(i)), "{:?}", ids.first());
         assert_eq!(id(&["a", "b"]), id(&["a", "b"]));

@@ -120,11 +120,7 @@ impl Item {
 
     /// Sets the value of the first field of this label or id, or adds a field.
     pub(crate) fn set_field(&mut self, label: &str, value: &str) {
-        if let Some(field) = self
-            .fields
-            .iter_mut()
-            .find(|f| f.label == label || f.id == label)
-        {
+        if let Some(field) = self.fields.iter_mut().find(|f| f.label == label || f.id == label) {
             let old = std::mem::replace(&mut field.value, value.to_owned());
             field.history.insert(0, old);
         } else {
@@ -139,20 +135,14 @@ impl Item {
     }
 
     pub(crate) fn remove_field(&mut self, label: &str) -> anyhow::Result<()> {
-        let at = self
-            .fields
-            .iter()
-            .position(|f| f.label == label || f.id == label);
+        let at = self.fields.iter().position(|f| f.label == label || f.id == label);
         let at = at.with_context(|| format!("no field `{label}` in item `{}`", self.title))?;
         self.fields.remove(at);
         Ok(())
     }
 
     pub(crate) fn rename_field(&mut self, label: &str, new: &str) -> anyhow::Result<()> {
-        let field = self
-            .fields
-            .iter_mut()
-            .find(|f| f.label == label || f.id == label);
+        let field = self.fields.iter_mut().find(|f| f.label == label || f.id == label);
         let field =
             field.with_context(|| format!("no field `{label}` in item `{}`", self.title))?;
         new.clone_into(&mut field.label);
@@ -179,11 +169,7 @@ impl Item {
         }
         if !self.urls.is_empty() {
             let url = |(n, href)| {
-                if n == 0 {
-                    json!({"primary": true, "href": href})
-                } else {
-                    json!({"href": href})
-                }
+                if n == 0 { json!({"primary": true, "href": href}) } else { json!({"href": href}) }
             };
             body["urls"] = self.urls.iter().enumerate().map(url).collect();
         }
@@ -241,10 +227,7 @@ fn parts(item: &str, spec: &ItemSpec) -> (Vec<Section>, Vec<Field>) {
     let mut sections: Vec<Section> = spec
         .sections
         .iter()
-        .map(|s| Section {
-            id: s.id.clone(),
-            label: s.label.clone(),
-        })
+        .map(|s| Section { id: s.id.clone(), label: s.label.clone() })
         .collect();
     let mut fields: Vec<Field> = Vec::with_capacity(spec.fields.len());
     for field in &spec.fields {
@@ -271,10 +254,7 @@ fn make_field(item: &str, title: &str, sections: &mut Vec<Section>, spec: &Field
         let known = by_id.or_else(|| sections.iter().find(|s| s.label.as_ref() == Some(name)));
         known.map(|s| s.id.clone()).unwrap_or_else(|| {
             let id = ids::section_id(&[item, name]);
-            sections.push(Section {
-                id: id.clone(),
-                label: Some(name.clone()),
-            });
+            sections.push(Section { id: id.clone(), label: Some(name.clone()) });
             id
         })
     });
@@ -291,11 +271,7 @@ fn make_field(item: &str, title: &str, sections: &mut Vec<Section>, spec: &Field
         _ => ids::id(&["field", item, section.as_deref().unwrap_or(""), &spec.label]),
     });
     let kind = spec.kind.clone().unwrap_or_else(|| {
-        let kind = if purpose == "PASSWORD" {
-            "CONCEALED"
-        } else {
-            "STRING"
-        };
+        let kind = if purpose == "PASSWORD" { "CONCEALED" } else { "STRING" };
         kind.to_owned()
     });
     Field {
@@ -305,10 +281,7 @@ fn make_field(item: &str, title: &str, sections: &mut Vec<Section>, spec: &Field
         kind,
         section,
         totp: spec.totp.clone(),
-        history: spec
-            .history
-            .clone()
-            .unwrap_or_else(|| vec![retired_value(title)]),
+        history: spec.history.clone().unwrap_or_else(|| vec![retired_value(title)]),
         purpose,
     }
 }

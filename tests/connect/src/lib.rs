@@ -72,28 +72,16 @@ impl ConnectDev {
     }
 
     /// Starts on an address, and on another for the admin API. Port 0 is any free one.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a caller has no use for it afterwards"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "a caller has no use for it afterwards")]
     pub fn start_on(
         api: SocketAddr,
         admin: Option<SocketAddr>,
         spec: StateSpec,
     ) -> anyhow::Result<Self> {
         let core = Arc::new(Core::new(State::new(&spec)?));
-        let server = Self {
-            core,
-            api,
-            admin,
-            running: Mutex::default(),
-        };
+        let server = Self { core, api, admin, running: Mutex::default() };
         let (api, admin) = server.listen()?;
-        Ok(Self {
-            api,
-            admin,
-            ..server
-        })
+        Ok(Self { api, admin, ..server })
     }
 
     fn running(&self) -> MutexGuard<'_, Vec<Listener>> {
@@ -163,11 +151,7 @@ impl ConnectDev {
     /// The id of an item.
     #[must_use]
     pub fn item_id(&self, vault: &str, item: &str) -> Option<String> {
-        self.core
-            .state()
-            .vault(vault)
-            .ok()
-            .and_then(|v| v.item_id(item).map(str::to_owned))
+        self.core.state().vault(vault).ok().and_then(|v| v.item_id(item).map(str::to_owned))
     }
 
     /// The version of an item.
@@ -195,9 +179,7 @@ impl ConnectDev {
 
     /// Removes the first field with this label (or id).
     pub fn remove_field(&self, vault: &str, item: &str, label: &str) -> anyhow::Result<()> {
-        self.core
-            .state()
-            .change_item(vault, item, |i| i.remove_field(label))
+        self.core.state().change_item(vault, item, |i| i.remove_field(label))
     }
 
     /// Gives the first field with this label (or id) another label.
@@ -208,16 +190,11 @@ impl ConnectDev {
         label: &str,
         new: &str,
     ) -> anyhow::Result<()> {
-        self.core
-            .state()
-            .change_item(vault, item, |i| i.rename_field(label, new))
+        self.core.state().change_item(vault, item, |i| i.rename_field(label, new))
     }
 
     /// Adds an item; its id. One made again under an old title has a new id.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a caller has no use for it afterwards"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "a caller has no use for it afterwards")]
     pub fn add_item(&self, vault: &str, spec: ItemSpec) -> anyhow::Result<String> {
         self.core.state().add_item(vault, &spec)
     }
@@ -278,10 +255,7 @@ impl ConnectDev {
     /// Accepts a token, for vaults by name or id, or `*`.
     pub fn add_token(&self, token: &str, vaults: &[&str]) {
         let vaults = vaults.iter().map(|&v| v.to_owned()).collect();
-        self.core.state().add_token(&TokenSpec {
-            token: token.to_owned(),
-            vaults,
-        });
+        self.core.state().add_token(&TokenSpec { token: token.to_owned(), vaults });
     }
 
     /// Changes what a token opens, which real Connect cannot: there, a new token is needed.

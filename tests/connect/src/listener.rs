@@ -21,17 +21,14 @@ impl Listener {
         let socket = std::net::TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _entered = runtime.enter();
             TcpListener::from_std(socket)?
         };
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("connect-dev".to_owned())
-            .spawn(move || {
+        let thread =
+            std::thread::Builder::new().name("connect-dev".to_owned()).spawn(move || {
                 runtime.block_on(async move {
                     // Small answers must not wait for an acknowledgement.
                     let listener = listener.tap_io(|stream| {
@@ -43,11 +40,7 @@ impl Listener {
                     }
                 });
             })?;
-        Ok(Self {
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 }
 

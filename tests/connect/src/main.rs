@@ -29,15 +29,9 @@ struct Args {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let (mut term, mut int) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let server = ConnectDev::start_on(
-        args.listen,
-        Some(args.admin),
-        StateSpec::from_file(&args.state)?,
-    )?;
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let server =
+        ConnectDev::start_on(args.listen, Some(args.admin), StateSpec::from_file(&args.state)?)?;
     server.set_state_file(&args.state);
     let line = serde_json::json!({"url": server.url(), "admin": server.admin_url()});
     let mut out = std::io::stdout();

@@ -32,11 +32,7 @@ impl RequestCounts {
     /// All requests under `/v1`, which leaves out `/heartbeat` and `/health`.
     #[must_use]
     pub fn api(&self) -> u64 {
-        self.by_route
-            .iter()
-            .filter(|(route, _)| route.contains(" /v1/"))
-            .map(|(_, n)| n)
-            .sum()
+        self.by_route.iter().filter(|(route, _)| route.contains(" /v1/")).map(|(_, n)| n).sum()
     }
 }
 
@@ -66,11 +62,7 @@ pub(crate) struct Requests {
 
 impl Requests {
     pub(crate) fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            in_flight: 0,
-            counts: RequestCounts::default(),
-        }
+        Self { began: Instant::now(), in_flight: 0, counts: RequestCounts::default() }
     }
 
     pub(crate) fn begin(&mut self, route: &str, method: &str, target: &str, user_agent: &str) {

@@ -46,11 +46,7 @@ impl<'a> Route<'a> {
             ["v1", "vaults", vault, "items", item] => Self::Item(vault, item),
             _ => return Self::Other,
         };
-        if method == Method::GET {
-            route
-        } else {
-            Self::NotAllowed
-        }
+        if method == Method::GET { route } else { Self::NotAllowed }
     }
 
     pub(crate) fn template(self) -> &'static str {
@@ -87,12 +83,7 @@ impl Drop for InFlight {
 async fn handle(Shared(core): Shared<Arc<Core>>, request: Request) -> Response {
     let (request, _) = request.into_parts();
     let uri = &request.uri;
-    let text = |name| {
-        request
-            .headers
-            .get(name)
-            .and_then(|v: &HeaderValue| v.to_str().ok())
-    };
+    let text = |name| request.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
     let route = Route::of(&request.method, uri.path());
     let template = route.template();
     let target = uri.path_and_query().map_or(uri.path(), |p| p.as_str());
@@ -104,9 +95,7 @@ async fn handle(Shared(core): Shared<Arc<Core>>, request: Request) -> Response {
     );
     let _in_flight = InFlight(core.clone());
 
-    let verdict = core
-        .faults()
-        .judge(template, uri.path(), matches!(route, Route::Item(..)));
+    let verdict = core.faults().judge(template, uri.path(), matches!(route, Route::Item(..)));
     if !verdict.latency.is_zero() {
         tokio::time::sleep(verdict.latency).await;
     }
@@ -116,27 +105,16 @@ async fn handle(Shared(core): Shared<Arc<Core>>, request: Request) -> Response {
         Some(FaultKind::Status { code, message }) => error(&ApiError(code, message)),
         Some(FaultKind::RateLimited { retry_after }) => {
             let mut response = error(&ApiError(429, "Too many requests".to_owned()));
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, retry_after.as_secs().into());
+            response.headers_mut().insert(header::RETRY_AFTER, retry_after.as_secs().into());
             response
         }
         other => {
             let wrong_item = matches!(other, Some(FaultKind::WrongItem));
             let bearer = text(header::AUTHORIZATION).and_then(|v| v.strip_prefix("Bearer "));
-            answer(
-                &core.state(),
-                route,
-                uri.query().unwrap_or(""),
-                bearer,
-                wrong_item,
-            )
+            answer(&core.state(), route, uri.query().unwrap_or(""), bearer, wrong_item)
         }
     };
-    response.headers_mut().insert(
-        "1Password-Connect-Version",
-        HeaderValue::from_static(VERSION),
-    );
+    response.headers_mut().insert("1Password-Connect-Version", HeaderValue::from_static(VERSION));
     response
 }
 
@@ -168,55 +146,34 @@ fn answer(
 }
 
 fn vaults(state: &State, bearer: Option<&str>, query: &str) -> Answer {
-    let scope = bearer
-        .and_then(|b| state.scope(b, Utc::now()))
-        .ok_or_else(unauthorized)?;
+    let scope = bearer.and_then(|b| state.scope(b, Utc::now())).ok_or_else(unauthorized)?;
     let filter = filter(query)?;
-    if filter
-        .as_ref()
-        .is_some_and(|f| f.attribute == Attribute::Tag)
-    {
-        return Err(ApiError(
-            400,
-            "invalid filter: vaults have a name alone".to_owned(),
-        ));
+    if filter.as_ref().is_some_and(|f| f.attribute == Attribute::Tag) {
+        return Err(ApiError(400, "invalid filter: vaults have a name alone".to_owned()));
     }
     let meant = |v: &&Vault| filter.as_ref().is_none_or(|f| f.vault(&v.name));
     Ok(state.vaults(scope).filter(meant).map(vault_body).collect())
 }
 
 fn vault<'a>(state: &'a State, bearer: Option<&str>, id: &str) -> Result<&'a Vault, ApiError> {
-    let scope = bearer
-        .and_then(|b| state.scope(b, Utc::now()))
-        .ok_or_else(unauthorized)?;
+    let scope = bearer.and_then(|b| state.scope(b, Utc::now())).ok_or_else(unauthorized)?;
     if !ids::is_id(id) {
         return Err(ApiError(400, "Invalid Vault UUID".to_owned()));
     }
     // The same answer for a vault that is not there: Connect does not tell the two apart.
     let vault = state.vault_by_id(id).filter(|v| scope.covers(&v.id));
     vault.ok_or_else(|| {
-        ApiError(
-            403,
-            format!("Authorization: token does not have access to vault {id}"),
-        )
+        ApiError(403, format!("Authorization: token does not have access to vault {id}"))
     })
 }
 
 fn items(vault: &Vault, query: &str) -> Answer {
     let filter = filter(query)?;
-    if filter
-        .as_ref()
-        .is_some_and(|f| f.attribute == Attribute::Name)
-    {
-        return Err(ApiError(
-            400,
-            "invalid filter: items have a title or a tag".to_owned(),
-        ));
+    if filter.as_ref().is_some_and(|f| f.attribute == Attribute::Name) {
+        return Err(ApiError(400, "invalid filter: items have a title or a tag".to_owned()));
     }
-    let meant = vault
-        .items
-        .values()
-        .filter(|i| filter.as_ref().is_none_or(|f| f.item(&i.title, &i.tags)));
+    let meant =
+        vault.items.values().filter(|i| filter.as_ref().is_none_or(|f| f.item(&i.title, &i.tags)));
     Ok(meant.map(|i| i.summary(vault)).collect())
 }
 
@@ -224,10 +181,7 @@ fn item(vault: &Vault, id: &str, wrong: bool) -> Answer {
     if !ids::is_id(id) {
         return Err(ApiError(400, "Invalid Item UUID".to_owned()));
     }
-    let item = vault
-        .items
-        .get(id)
-        .ok_or_else(|| ApiError(404, format!("item {id} not found")))?;
+    let item = vault.items.get(id).ok_or_else(|| ApiError(404, format!("item {id} not found")))?;
     let other = vault.items.values().find(|i| wrong && i.id != item.id);
     Ok(other.unwrap_or(item).full(vault))
 }
@@ -297,9 +251,6 @@ mod tests {
         assert_eq!(of("/v1/vaults/x/items/y/files"), Route::Other);
         assert_eq!(of("/v1/vaults/x/"), Route::Other);
         assert_eq!(of("/"), Route::Other);
-        assert_eq!(
-            Route::of(&Method::POST, "/v1/vaults/x/items"),
-            Route::NotAllowed
-        );
+        assert_eq!(Route::of(&Method::POST, "/v1/vaults/x/items"), Route::NotAllowed);
     }
 }

@@ -24,12 +24,9 @@ impl StateSpec {
         serde_saphyr::from_str(text).map_err(|error| {
             let error = error.without_snippet();
             match error.location() {
-                Some(at) => anyhow::anyhow!(
-                    "line {}, column {}: {}",
-                    at.line(),
-                    at.column(),
-                    kind(error)
-                ),
+                Some(at) => {
+                    anyhow::anyhow!("line {}, column {}: {}", at.line(), at.column(), kind(error))
+                }
                 None => anyhow::anyhow!("{}", kind(error)),
             }
         })
@@ -55,10 +52,7 @@ impl StateSpec {
     /// Adds a vault.
     #[must_use]
     pub fn vault(mut self, name: &str, items: Vec<ItemSpec>) -> Self {
-        self.vaults.push(VaultSpec {
-            items,
-            ..VaultSpec::new(name)
-        });
+        self.vaults.push(VaultSpec { items, ..VaultSpec::new(name) });
         self
     }
 }
@@ -76,9 +70,7 @@ pub struct TokenSpec {
 
 impl fmt::Debug for TokenSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenSpec")
-            .field("vaults", &self.vaults)
-            .finish_non_exhaustive()
+        f.debug_struct("TokenSpec").field("vaults", &self.vaults).finish_non_exhaustive()
     }
 }
 
@@ -103,10 +95,7 @@ impl VaultSpec {
     /// An empty vault.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            ..Self::default()
-        }
+        Self { name: name.to_owned(), ..Self::default() }
     }
 }
 
@@ -143,10 +132,7 @@ impl ItemSpec {
     /// An item without fields.
     #[must_use]
     pub fn new(title: &str) -> Self {
-        Self {
-            title: title.to_owned(),
-            ..Self::default()
-        }
+        Self { title: title.to_owned(), ..Self::default() }
     }
 
     /// Adds a field outside of any section.
@@ -158,10 +144,7 @@ impl ItemSpec {
     /// Adds a field to a section.
     #[must_use]
     pub fn section_field(self, section: &str, label: &str, value: &str) -> Self {
-        self.with(FieldSpec {
-            section: Some(section.to_owned()),
-            ..FieldSpec::new(label, value)
-        })
+        self.with(FieldSpec { section: Some(section.to_owned()), ..FieldSpec::new(label, value) })
     }
 
     /// Adds a field given in full.
@@ -232,11 +215,7 @@ impl FieldSpec {
     /// A field outside of any section.
     #[must_use]
     pub fn new(label: &str, value: &str) -> Self {
-        Self {
-            label: label.to_owned(),
-            value: value.to_owned(),
-            ..Self::default()
-        }
+        Self { label: label.to_owned(), value: value.to_owned(), ..Self::default() }
     }
 }
 
@@ -278,13 +257,8 @@ fn kind(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error;
     match error {
         Error::SerdeMissingField { field, .. } => format!("`{field}` is missing"),
-        Error::SerdeUnknownField {
-            field, expected, ..
-        } => {
-            format!(
-                "`{field}` is not known here; known: {}",
-                expected.join(", ")
-            )
+        Error::SerdeUnknownField { field, expected, .. } => {
+            format!("`{field}` is not known here; known: {}", expected.join(", "))
         }
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("`{key}` is there twice"),
         _ => "this is not YAML, or not of the expected shape".to_owned(),

@@ -78,12 +78,7 @@ impl State {
         for vault in &spec.vaults {
             let known = self.vaults.values().filter(|v| !vaults.contains(&v.id));
             let known = known
-                .filter(|v| {
-                    vault
-                        .id
-                        .as_ref()
-                        .map_or(v.name == vault.name, |id| *id == v.id)
-                })
+                .filter(|v| vault.id.as_ref().map_or(v.name == vault.name, |id| *id == v.id))
                 .min_by_key(|v| v.nth)
                 .map(|v| v.id.clone());
             let id = match known {
@@ -106,27 +101,15 @@ impl State {
         }
         let mut kept = BTreeSet::new();
         for item in &spec.items {
-            let known = self
-                .vault(id)?
-                .items
-                .values()
-                .filter(|i| !kept.contains(&i.id));
+            let known = self.vault(id)?.items.values().filter(|i| !kept.contains(&i.id));
             let known = known
-                .filter(|i| {
-                    item.id
-                        .as_ref()
-                        .map_or(i.title == item.title, |id| *id == i.id)
-                })
+                .filter(|i| item.id.as_ref().map_or(i.title == item.title, |id| *id == i.id))
                 .min_by_key(|i| i.nth)
                 .map(|i| i.id.clone());
             kept.insert(match known {
                 Some(known) => {
                     let vault = self.vault_mut(id)?;
-                    if vault
-                        .items
-                        .get_mut(&known)
-                        .is_some_and(|i| i.become_like(item))
-                    {
+                    if vault.items.get_mut(&known).is_some_and(|i| i.become_like(item)) {
                         vault.moved();
                     }
                     known
@@ -154,10 +137,8 @@ impl State {
         let scope = if spec.vaults.iter().any(|v| v == "*") {
             Scope::All
         } else {
-            let id = |v: &String| {
-                self.vault(v)
-                    .map_or_else(|_| future_vault_id(v), |v| v.id.clone())
-            };
+            let id =
+                |v: &String| self.vault(v).map_or_else(|_| future_vault_id(v), |v| v.id.clone());
             Scope::Vaults(spec.vaults.iter().map(id).collect())
         };
         self.tokens.insert(spec.token.clone(), scope);
@@ -182,16 +163,12 @@ impl State {
             return Ok(vault);
         }
         let named = self.vaults.values().filter(|v| v.name == vault);
-        named
-            .min_by_key(|v| v.nth)
-            .with_context(|| format!("no vault `{vault}`"))
+        named.min_by_key(|v| v.nth).with_context(|| format!("no vault `{vault}`"))
     }
 
     fn vault_mut(&mut self, vault: &str) -> anyhow::Result<&mut Vault> {
         let id = self.vault(vault)?.id.clone();
-        self.vaults
-            .get_mut(&id)
-            .with_context(|| format!("no vault `{vault}`"))
+        self.vaults.get_mut(&id).with_context(|| format!("no vault `{vault}`"))
     }
 
     pub(crate) fn add_vault(&mut self, spec: &VaultSpec) -> anyhow::Result<String> {
@@ -249,10 +226,7 @@ impl State {
         change: impl FnOnce(&mut Item) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let vault = self.vault_mut(vault)?;
-        let found = vault
-            .item_id(item)
-            .map(str::to_owned)
-            .and_then(|id| vault.items.get_mut(&id));
+        let found = vault.item_id(item).map(str::to_owned).and_then(|id| vault.items.get_mut(&id));
         let found = found.with_context(|| format!("no item `{item}` in vault `{}`", vault.name))?;
         let out = change(found)?;
         found.moved();
@@ -298,9 +272,5 @@ impl State {
 
 /// The id of a vault that a token names before it is there.
 fn future_vault_id(vault: &str) -> String {
-    if ids::is_id(vault) {
-        vault.to_owned()
-    } else {
-        ids::id(&["vault", vault])
-    }
+    if ids::is_id(vault) { vault.to_owned() } else { ids::id(&["vault", vault]) }
 }

@@ -15,10 +15,7 @@ use crate::ids;
 /// A server must be told of it ([`crate::ConnectDev::add_token`]), and refuses it after its expiry.
 #[must_use]
 pub fn fake_token(jti: &str, vault_ids: &[&str], expires: Option<SystemTime>) -> String {
-    let vaults: Vec<Value> = vault_ids
-        .iter()
-        .map(|id| json!({"u": id, "a": 48}))
-        .collect();
+    let vaults: Vec<Value> = vault_ids.iter().map(|id| json!({"u": id, "a": 48})).collect();
     let account = ids::id(&["account"]).to_uppercase();
     let mut claims = json!({
         "1password.com/auuid": account,
@@ -35,17 +32,11 @@ pub fn fake_token(jti: &str, vault_ids: &[&str], expires: Option<SystemTime>) ->
         claims["exp"] = json!(DateTime::<Utc>::from(expires).timestamp());
     }
     let header = json!({"alg": "ES256", "kid": ids::id(&["key"]), "typ": "JWT"});
-    let signature: Vec<u8> = ["1", "2", "3", "4"]
-        .iter()
-        .flat_map(|n| ids::digest(&[jti, n]).to_be_bytes())
-        .collect();
-    [
-        header.to_string().into_bytes(),
-        claims.to_string().into_bytes(),
-        signature,
-    ]
-    .map(|part| URL_SAFE_NO_PAD.encode(part))
-    .join(".")
+    let signature: Vec<u8> =
+        ["1", "2", "3", "4"].iter().flat_map(|n| ids::digest(&[jti, n]).to_be_bytes()).collect();
+    [header.to_string().into_bytes(), claims.to_string().into_bytes(), signature]
+        .map(|part| URL_SAFE_NO_PAD.encode(part))
+        .join(".")
 }
 
 /// `exp` of a token with the form of one, in seconds.
@@ -70,10 +61,7 @@ mod tests {
         assert_eq!(expiry(&token), Some(2_000_000_000));
         assert_eq!(expiry(&fake_token("jti-1", &["v"], None)), None);
         assert_eq!(expiry("dev-token"), None);
-        let signature = token
-            .rsplit('.')
-            .next()
-            .and_then(|s| URL_SAFE_NO_PAD.decode(s).ok());
+        let signature = token.rsplit('.').next().and_then(|s| URL_SAFE_NO_PAD.decode(s).ok());
         assert_eq!(signature.map(|s| s.len()), Some(64));
     }
 }

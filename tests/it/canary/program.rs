@@ -44,25 +44,10 @@ impl Program {
     pub(super) async fn start(bed: &Bed) -> Self {
         let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", bed.class));
         std::fs::write(&kubeconfig, bed.service_account_kubeconfig().await).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .to_string();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .args([
-                "run",
-                "--controller-class",
-                &bed.class,
-                "--namespaces",
-                &bed.namespace,
-            ])
-            .args([
-                "--operator-namespace",
-                &bed.operator_namespace,
-                "--listen",
-                &address,
-            ])
+            .args(["run", "--controller-class", &bed.class, "--namespaces", &bed.namespace])
+            .args(["--operator-namespace", &bed.operator_namespace, "--listen", &address])
             .args(["--log", "portcullis=trace,info", "--log-format", "json"])
             .env("KUBECONFIG", &kubeconfig)
             .stdin(Stdio::null())
@@ -75,21 +60,13 @@ impl Program {
             Said::listen(child.stdout.take().unwrap()),
             Said::listen(child.stderr.take().unwrap()),
         );
-        let program = Self {
-            child,
-            address,
-            stdout,
-            stderr,
-            kubeconfig,
-        };
-        wait::until(
-            "/readyz to answer 200",
-            wait::WAIT,
-            async || match program.get("/readyz").await {
+        let program = Self { child, address, stdout, stderr, kubeconfig };
+        wait::until("/readyz to answer 200", wait::WAIT, async || {
+            match program.get("/readyz").await {
                 Ok(answer) if answer.starts_with("HTTP/1.1 200") => Ok(()),
                 other => Err(format!("{other:?}")),
-            },
-        )
+            }
+        })
         .await;
         program
     }
@@ -108,14 +85,7 @@ impl Program {
     pub(super) async fn terminate(&mut self) -> (Duration, std::process::ExitStatus) {
         let started = Instant::now();
         let id = self.child.id().unwrap().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &id])
-                .status()
-                .await
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
         let status = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
         (started.elapsed(), status.expect("it ends").unwrap())
     }

@@ -8,13 +8,7 @@ use serde_json::json;
 async fn columns(access: &Access, args: &[&str]) -> Vec<String> {
     let args = [&["get"], args].concat();
     let table = access.run_kubectl("columns", &args, "").await.ok();
-    table
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .map(str::to_owned)
-        .collect()
+    table.lines().next().unwrap_or_default().split_whitespace().map(str::to_owned).collect()
 }
 
 #[tokio::test]
@@ -23,12 +17,7 @@ async fn kubectl_shows_the_columns_by_short_names() {
     furnish(access).await;
 
     let shown = columns(access, &["credreq"]).await;
-    assert_eq!(
-        shown,
-        [
-            "NAME", "READY", "REASON", "DECISION", "RISK", "SOURCE", "SECRET", "AGE"
-        ]
-    );
+    assert_eq!(shown, ["NAME", "READY", "REASON", "DECISION", "RISK", "SOURCE", "SECRET", "AGE"]);
     let shown = columns(access, &["credreq", "-o", "wide"]).await;
     assert_eq!(shown[8..], ["SERVER", "STALE-SINCE", "MESSAGE"]);
     let shown = columns(access, &["connsrv"]).await;
@@ -36,19 +25,13 @@ async fn kubectl_shows_the_columns_by_short_names() {
     let shown = columns(access, &["credpol"]).await;
     assert_eq!(shown, ["NAME", "VALID", "MODE", "AGE"]);
 
-    let all = access
-        .run_kubectl("columns", &["get", "portcullis", "-o", "name"], "")
-        .await
-        .ok();
+    let all = access.run_kubectl("columns", &["get", "portcullis", "-o", "name"], "").await.ok();
     for name in [
         "credentialrequest.portcullis.dev/one",
         "connectserver.portcullis.dev/columns",
         "credentialpolicy.portcullis.dev/columns",
     ] {
-        assert!(
-            all.lines().any(|line| line == name),
-            "no {name} in the category: {all}"
-        );
+        assert!(all.lines().any(|line| line == name), "no {name} in the category: {all}");
     }
 }
 
@@ -96,7 +79,5 @@ async fn furnish(access: &Access) {
         "sync": {"secretName": "s", "source": "Connect", "itemCount": 0, "contentRevision": 0, "lastChangeTime": time, "receipt": ""},
     }});
     let api: Api<portcullis::api::CredentialRequest> = Api::namespaced(client, "columns");
-    api.patch_status("one", &PatchParams::default(), &Patch::Merge(&status))
-        .await
-        .unwrap();
+    api.patch_status("one", &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
 }

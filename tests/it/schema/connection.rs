@@ -13,16 +13,8 @@ async fn hosts() {
     check(
         &server(),
         &[
-            Case(
-                "none",
-                |o| o["spec"]["hosts"] = json!([]),
-                &["spec.hosts", "at least 1 items"],
-            ),
-            Case(
-                "absent",
-                |o| remove(o, "/spec/hosts"),
-                &["spec.hosts: Required value"],
-            ),
+            Case("none", |o| o["spec"]["hosts"] = json!([]), &["spec.hosts", "at least 1 items"]),
+            Case("absent", |o| remove(o, "/spec/hosts"), &["spec.hosts: Required value"]),
             Case(
                 "two",
                 |o| o["spec"]["hosts"] = json!([{"url": "https://a"}, {"url": "https://b"}]),
@@ -39,47 +31,15 @@ async fn hosts() {
                 |o| url(o, &format!("https://{}", "h".repeat(505))),
                 &["spec.hosts[0].url: Too long"],
             ),
-            Case(
-                "a slash at the end",
-                |o| url(o, "https://connect/"),
-                ACCEPTED,
-            ),
+            Case("a slash at the end", |o| url(o, "https://connect/"), ACCEPTED),
             Case("an address", |o| url(o, "https://10.0.0.1:8443"), ACCEPTED),
-            Case(
-                "an IPv6 address",
-                |o| url(o, "https://[fd00::1]:8443"),
-                ACCEPTED,
-            ),
-            Case(
-                "a path",
-                |o| url(o, "https://connect/v1"),
-                &["spec.hosts[0].url", ORIGIN],
-            ),
-            Case(
-                "a query",
-                |o| url(o, "https://connect?x=y"),
-                &["spec.hosts[0].url", ORIGIN],
-            ),
-            Case(
-                "a fragment",
-                |o| url(o, "https://connect#x"),
-                &["spec.hosts[0].url", ORIGIN],
-            ),
-            Case(
-                "a user",
-                |o| url(o, "https://user:pass@connect"),
-                &["spec.hosts[0].url", ORIGIN],
-            ),
-            Case(
-                "no scheme",
-                |o| url(o, "connect.internal"),
-                &["spec.hosts[0].url", ORIGIN],
-            ),
-            Case(
-                "another scheme",
-                |o| url(o, "ftp://connect"),
-                &["spec.hosts[0].url", ORIGIN],
-            ),
+            Case("an IPv6 address", |o| url(o, "https://[fd00::1]:8443"), ACCEPTED),
+            Case("a path", |o| url(o, "https://connect/v1"), &["spec.hosts[0].url", ORIGIN]),
+            Case("a query", |o| url(o, "https://connect?x=y"), &["spec.hosts[0].url", ORIGIN]),
+            Case("a fragment", |o| url(o, "https://connect#x"), &["spec.hosts[0].url", ORIGIN]),
+            Case("a user", |o| url(o, "https://user:pass@connect"), &["spec.hosts[0].url", ORIGIN]),
+            Case("no scheme", |o| url(o, "connect.internal"), &["spec.hosts[0].url", ORIGIN]),
+            Case("another scheme", |o| url(o, "ftp://connect"), &["spec.hosts[0].url", ORIGIN]),
             Case(
                 "a scheme in capitals",
                 |o| url(o, "HTTPS://connect"),
@@ -90,21 +50,9 @@ async fn hosts() {
                 |o| url(o, "https://connect:port"),
                 &["spec.hosts[0].url", ORIGIN],
             ),
-            Case(
-                "a line end",
-                |o| url(o, "https://connect\n"),
-                &["spec.hosts[0].url", ORIGIN],
-            ),
-            Case(
-                "no host",
-                |o| url(o, "https://"),
-                &["spec.hosts[0].url", ORIGIN],
-            ),
-            Case(
-                "http",
-                |o| url(o, "http://connect:8080"),
-                &["spec", INSECURE],
-            ),
+            Case("a line end", |o| url(o, "https://connect\n"), &["spec.hosts[0].url", ORIGIN]),
+            Case("no host", |o| url(o, "https://"), &["spec.hosts[0].url", ORIGIN]),
+            Case("http", |o| url(o, "http://connect:8080"), &["spec", INSECURE]),
             Case(
                 "http, allowed",
                 |o| {
@@ -145,17 +93,9 @@ async fn poll_interval() {
         &server(),
         &[
             Case("1s", |o| o["spec"]["pollInterval"] = json!("1s"), ACCEPTED),
-            Case(
-                "1000ms",
-                |o| o["spec"]["pollInterval"] = json!("1000ms"),
-                ACCEPTED,
-            ),
+            Case("1000ms", |o| o["spec"]["pollInterval"] = json!("1000ms"), ACCEPTED),
             Case("1h", |o| o["spec"]["pollInterval"] = json!("1h"), ACCEPTED),
-            Case(
-                "0h1m2s3ms",
-                |o| o["spec"]["pollInterval"] = json!("0h1m2s3ms"),
-                ACCEPTED,
-            ),
+            Case("0h1m2s3ms", |o| o["spec"]["pollInterval"] = json!("0h1m2s3ms"), ACCEPTED),
             Case(
                 "too short",
                 |o| o["spec"]["pollInterval"] = json!("999ms"),
@@ -202,46 +142,26 @@ async fn authority() {
     check(
         &server(),
         &[
-            Case(
-                "inline",
-                |o| o["spec"]["ca"] = json!({"inline": "PEM"}),
-                ACCEPTED,
-            ),
+            Case("inline", |o| o["spec"]["ca"] = json!({"inline": "PEM"}), ACCEPTED),
             Case(
                 "a ConfigMap",
                 |o| o["spec"]["ca"] = json!({"configMapRef": {"name": "ca", "key": "ca.crt"}}),
                 ACCEPTED,
             ),
-            Case(
-                "a Secret",
-                |o| o["spec"]["ca"] = json!({"secretRef": {"name": "ca"}}),
-                ACCEPTED,
-            ),
-            Case(
-                "nothing",
-                |o| o["spec"]["ca"] = json!({}),
-                &["spec.ca", ONE],
-            ),
+            Case("a Secret", |o| o["spec"]["ca"] = json!({"secretRef": {"name": "ca"}}), ACCEPTED),
+            Case("nothing", |o| o["spec"]["ca"] = json!({}), &["spec.ca", ONE]),
             Case(
                 "two",
                 |o| o["spec"]["ca"] = json!({"inline": "PEM", "secretRef": {"name": "ca"}}),
                 &["spec.ca", ONE],
             ),
-            Case(
-                "a null",
-                |o| o["spec"]["ca"] = json!({"inline": null}),
-                &["spec.ca", ONE],
-            ),
+            Case("a null", |o| o["spec"]["ca"] = json!({"inline": null}), &["spec.ca", ONE]),
             Case(
                 "a null beside one",
                 |o| o["spec"]["ca"] = json!({"inline": null, "secretRef": {"name": "ca"}}),
                 ACCEPTED,
             ),
-            Case(
-                "empty",
-                |o| o["spec"]["ca"] = json!({"inline": ""}),
-                &["spec.ca.inline"],
-            ),
+            Case("empty", |o| o["spec"]["ca"] = json!({"inline": ""}), &["spec.ca.inline"]),
             Case(
                 "too long",
                 |o| o["spec"]["ca"] = json!({"inline": "x".repeat(65537)}),

@@ -105,11 +105,7 @@ async fn thresholds() {
         &policy(),
         &[
             Case("none", |o| o["spec"]["thresholds"] = json!({}), ACCEPTED),
-            Case(
-                "equal",
-                |o| o["spec"]["thresholds"] = json!({"alert": 30, "deny": 30}),
-                ACCEPTED,
-            ),
+            Case("equal", |o| o["spec"]["thresholds"] = json!({"alert": 30, "deny": 30}), ACCEPTED),
             Case(
                 "the bounds",
                 |o| o["spec"]["thresholds"] = json!({"alert": 1, "deny": 100}),
@@ -120,21 +116,13 @@ async fn thresholds() {
                 |o| o["spec"]["thresholds"] = json!({"alert": 31, "deny": 30}),
                 &["spec.thresholds", ORDER],
             ),
-            Case(
-                "alert alone",
-                |o| o["spec"]["thresholds"] = json!({"alert": 70}),
-                ACCEPTED,
-            ),
+            Case("alert alone", |o| o["spec"]["thresholds"] = json!({"alert": 70}), ACCEPTED),
             Case(
                 "alert above what deny is",
                 |o| o["spec"]["thresholds"] = json!({"alert": 71}),
                 &["spec.thresholds", ORDER],
             ),
-            Case(
-                "deny alone",
-                |o| o["spec"]["thresholds"] = json!({"deny": 50}),
-                ACCEPTED,
-            ),
+            Case("deny alone", |o| o["spec"]["thresholds"] = json!({"deny": 50}), ACCEPTED),
             Case(
                 "deny below what alert is",
                 |o| o["spec"]["thresholds"] = json!({"deny": 49}),
@@ -162,11 +150,7 @@ async fn rules() {
         &policy(),
         &[
             Case("no rules", |o| o["spec"]["rules"] = json!([]), ACCEPTED),
-            Case(
-                "the most and longest rules",
-                |o| o["spec"]["rules"] = many(64),
-                ACCEPTED,
-            ),
+            Case("the most and longest rules", |o| o["spec"]["rules"] = many(64), ACCEPTED),
             Case(
                 "too many rules",
                 |o| o["spec"]["rules"] = many(65),
@@ -182,10 +166,7 @@ async fn rules() {
             Case(
                 "another effect",
                 |o| effect(o, "Log"),
-                &[
-                    "spec.rules[0].effect: Unsupported value",
-                    "\"Alert\", \"Deny\"",
-                ],
+                &["spec.rules[0].effect: Unsupported value", "\"Alert\", \"Deny\""],
             ),
             Case(
                 "neither score nor effect",
@@ -202,11 +183,7 @@ async fn rules() {
                 |o| o["spec"]["rules"][0]["score"] = Value::Null,
                 &["spec.rules[0]", ONE],
             ),
-            Case(
-                "the highest score",
-                |o| o["spec"]["rules"][0]["score"] = json!(100),
-                ACCEPTED,
-            ),
+            Case("the highest score", |o| o["spec"]["rules"][0]["score"] = json!(100), ACCEPTED),
             Case(
                 "no score",
                 |o| o["spec"]["rules"][0]["score"] = json!(0),

@@ -57,10 +57,7 @@ async fn references_are_those_of_the_grammar() {
     {
         let mut object = request();
         object["spec"]["data"][0]["ref"] = json!(text);
-        match (
-            try_create(&client, &object).await,
-            text.parse::<Reference>(),
-        ) {
+        match (try_create(&client, &object).await, text.parse::<Reference>()) {
             (Ok(()), Ok(_)) => valid += 1,
             (Err(error), Err(_)) => {
                 let said = error.contains("spec.data[0].ref")
@@ -73,10 +70,7 @@ async fn references_are_those_of_the_grammar() {
             }
         }
     }
-    assert!(
-        valid >= 7 && invalid >= 20,
-        "{valid} valid, {invalid} invalid"
-    );
+    assert!(valid >= 7 && invalid >= 20, "{valid} valid, {invalid} invalid");
 }
 
 /// The whole of what a person reads at `kubectl apply`.
@@ -105,16 +99,10 @@ async fn kubectl_says_what_is_wrong_in_words() {
     object = request();
     object["spec"]["datas"] = json!([]);
     let said = kubectl_refuses(access, &object).await;
-    assert!(
-        said.contains("strict decoding error: unknown field \"spec.datas\""),
-        "{said}"
-    );
+    assert!(said.contains("strict decoding error: unknown field \"spec.datas\""), "{said}");
 
     object = request();
     remove(&mut object, "/spec/purpose");
     let said = kubectl_refuses(access, &object).await;
-    assert!(
-        said.contains("is invalid: \n* spec.purpose: Required value\n"),
-        "{said}"
-    );
+    assert!(said.contains("is invalid: \n* spec.purpose: Required value\n"), "{said}");
 }

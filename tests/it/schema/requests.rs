@@ -154,21 +154,13 @@ async fn target() {
     check(
         &request(),
         &[
-            Case(
-                "an empty target",
-                |o| o["spec"]["target"] = json!({}),
-                ACCEPTED,
-            ),
+            Case("an empty target", |o| o["spec"]["target"] = json!({}), ACCEPTED),
             Case(
                 "an empty name",
                 |o| o["spec"]["target"] = json!({"name": ""}),
                 &["spec.target.name"],
             ),
-            Case(
-                "a name of dots",
-                |o| o["spec"]["target"] = json!({"name": "a.b-c.9"}),
-                ACCEPTED,
-            ),
+            Case("a name of dots", |o| o["spec"]["target"] = json!({"name": "a.b-c.9"}), ACCEPTED),
             Case(
                 "the longest name",
                 |o| o["spec"]["target"] = json!({"name": "n".repeat(253)}),
@@ -217,18 +209,12 @@ async fn target() {
             Case(
                 "another creation policy",
                 |o| o["spec"]["target"] = json!({"creationPolicy": "Orphan"}),
-                &[
-                    "spec.target.creationPolicy: Unsupported value",
-                    "\"Create\"",
-                ],
+                &["spec.target.creationPolicy: Unsupported value", "\"Create\""],
             ),
             Case(
                 "another deletion",
                 |o| o["spec"]["target"] = json!({"onRequestDeletion": "Keep"}),
-                &[
-                    "spec.target.onRequestDeletion: Unsupported value",
-                    "\"Delete\", \"Retain\"",
-                ],
+                &["spec.target.onRequestDeletion: Unsupported value", "\"Delete\", \"Retain\""],
             ),
             Case(
                 "an unknown field",
@@ -278,21 +264,9 @@ async fn target() {
     check_changes(
         &base,
         &[
-            Case(
-                "another Secret",
-                |o| o["spec"]["target"]["name"] = json!("other"),
-                IMMUTABLE,
-            ),
-            Case(
-                "no target any more",
-                |o| remove(o, "/spec/target"),
-                IMMUTABLE,
-            ),
-            Case(
-                "no name any more",
-                |o| remove(o, "/spec/target/name"),
-                IMMUTABLE,
-            ),
+            Case("another Secret", |o| o["spec"]["target"]["name"] = json!("other"), IMMUTABLE),
+            Case("no target any more", |o| remove(o, "/spec/target"), IMMUTABLE),
+            Case("no name any more", |o| remove(o, "/spec/target/name"), IMMUTABLE),
             Case(
                 "what happens to the Secret",
                 |o| o["spec"]["target"]["onRequestDeletion"] = json!("Retain"),

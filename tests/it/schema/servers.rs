@@ -93,11 +93,7 @@ async fn fields() {
                 |o| o["spec"]["vaults"] = vaults(201),
                 &["spec.vaults: Too many"],
             ),
-            Case(
-                "the most vaults",
-                |o| o["spec"]["vaults"] = vaults(200),
-                ACCEPTED,
-            ),
+            Case("the most vaults", |o| o["spec"]["vaults"] = vaults(200), ACCEPTED),
             Case(
                 "no request at a time",
                 |o| o["spec"]["limits"] = json!({"concurrency": 0}),
@@ -131,11 +127,7 @@ async fn changes() {
     check_changes(
         &base,
         &[
-            Case(
-                "a class",
-                |o| o["spec"]["controllerClass"] = json!("blue"),
-                CLASS,
-            ),
+            Case("a class", |o| o["spec"]["controllerClass"] = json!("blue"), CLASS),
             Case(
                 "the empty class, which is what absent means",
                 |o| o["spec"]["controllerClass"] = json!(""),
@@ -158,11 +150,7 @@ async fn changes() {
     check_changes(
         &base,
         &[
-            Case(
-                "another class",
-                |o| o["spec"]["controllerClass"] = json!("blue"),
-                CLASS,
-            ),
+            Case("another class", |o| o["spec"]["controllerClass"] = json!("blue"), CLASS),
             Case("no class", |o| remove(o, "/spec/controllerClass"), CLASS),
         ],
     )

@@ -37,10 +37,7 @@ async fn refused(api: &Api<CredentialRequest>, change: fn(&mut Value)) -> String
     let mut status = full();
     change(&mut status);
     let patch = Patch::Merge(json!({"status": status}));
-    match api
-        .patch_status("status", &PatchParams::default().dry_run(), &patch)
-        .await
-    {
+    match api.patch_status("status", &PatchParams::default().dry_run(), &patch).await {
         Ok(_) => "accepted".to_owned(),
         Err(kube::Error::Api(status)) => status.message,
         Err(error) => panic!("{error}"),
@@ -59,25 +56,16 @@ async fn a_request_has_room_for_what_is_said_and_no_more() {
     let api: Api<CredentialRequest> = Api::namespaced(client, "default");
 
     let patch = Patch::Merge(json!({"status": full()}));
-    let written = api
-        .patch_status("status", &PatchParams::default(), &patch)
-        .await
-        .unwrap();
+    let written = api.patch_status("status", &PatchParams::default(), &patch).await.unwrap();
     // What was written reads as what the operator's types say, and nothing of it was pruned.
-    assert_eq!(
-        serde_json::to_value(written.status.unwrap()).unwrap(),
-        full()
-    );
+    assert_eq!(serde_json::to_value(written.status.unwrap()).unwrap(), full());
 
     for (change, expected) in [
         (
             (|s| s["decision"]["outcome"] = json!("Maybe")) as fn(&mut Value),
             "status.decision.outcome: Unsupported value",
         ),
-        (
-            |s| s["decision"]["riskScore"] = json!(101),
-            "status.decision.riskScore",
-        ),
+        (|s| s["decision"]["riskScore"] = json!(101), "status.decision.riskScore"),
         (
             |s| s["decision"]["factors"] = json!(vec![s["decision"]["factors"][0].clone(); 33]),
             "status.decision.factors: Too many",
@@ -86,30 +74,15 @@ async fn a_request_has_room_for_what_is_said_and_no_more() {
             |s| s["decision"]["recommendations"] = json!(vec!["r"; 9]),
             "status.decision.recommendations: Too many",
         ),
-        (
-            |s| s["decision"]["digest"] = json!("d".repeat(65)),
-            "status.decision.digest: Too long",
-        ),
-        (
-            |s| s["sync"]["source"] = json!("Rumour"),
-            "status.sync.source: Unsupported value",
-        ),
+        (|s| s["decision"]["digest"] = json!("d".repeat(65)), "status.decision.digest: Too long"),
+        (|s| s["sync"]["source"] = json!("Rumour"), "status.sync.source: Unsupported value"),
         (
             |s| s["sync"]["items"] = json!(vec![s["sync"]["items"][0].clone(); 65]),
             "status.sync.items: Too many",
         ),
-        (
-            |s| s["sync"]["keys"] = json!(vec!["k"; 257]),
-            "status.sync.keys: Too many",
-        ),
-        (
-            |s| s["sync"]["lastChangeTime"] = json!("yesterday"),
-            "status.sync.lastChangeTime",
-        ),
-        (
-            |s| s["history"] = json!(vec![record(); 11]),
-            "status.history: Too many",
-        ),
+        (|s| s["sync"]["keys"] = json!(vec!["k"; 257]), "status.sync.keys: Too many"),
+        (|s| s["sync"]["lastChangeTime"] = json!("yesterday"), "status.sync.lastChangeTime"),
+        (|s| s["history"] = json!(vec![record(); 11]), "status.history: Too many"),
         (
             |s| s["conditions"] = json!([condition(), condition()]),
             "status.conditions[1]: Duplicate value",
@@ -137,24 +110,14 @@ async fn servers_and_policies_have_conditions() {
     let status = json!({"observedGeneration": 1, "conditions": [condition()]});
     let patch = Patch::Merge(json!({"status": status}));
     let policies: Api<CredentialPolicy> = Api::all(client.clone());
-    let written = policies
-        .patch_status("schema-status", &PatchParams::default(), &patch)
-        .await
-        .unwrap();
-    assert_eq!(
-        serde_json::to_value(written.status.unwrap()).unwrap(),
-        status
-    );
+    let written =
+        policies.patch_status("schema-status", &PatchParams::default(), &patch).await.unwrap();
+    assert_eq!(serde_json::to_value(written.status.unwrap()).unwrap(), status);
 
     let status = json!({"observedGeneration": 1, "conditions": [condition()], "vaultCount": 4});
     let patch = Patch::Merge(json!({"status": status}));
     let servers: Api<ConnectServer> = Api::all(client);
-    let written = servers
-        .patch_status("schema-status", &PatchParams::default(), &patch)
-        .await
-        .unwrap();
-    assert_eq!(
-        serde_json::to_value(written.status.unwrap()).unwrap(),
-        status
-    );
+    let written =
+        servers.patch_status("schema-status", &PatchParams::default(), &patch).await.unwrap();
+    assert_eq!(serde_json::to_value(written.status.unwrap()).unwrap(), status);
 }

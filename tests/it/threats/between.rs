@@ -19,9 +19,7 @@ const LATE: Duration = Duration::from_millis(1200);
 async fn wait_fetches(bed: &Bed, count: u64) {
     wait::until("the fetch to begin", wait::WAIT, async || {
         let begun = bed.connect.requests().route(ITEM_ROUTE);
-        (begun >= count)
-            .then_some(())
-            .ok_or_else(|| format!("{begun} fetches"))
+        (begun >= count).then_some(()).ok_or_else(|| format!("{begun} fetches"))
     })
     .await;
 }
@@ -29,8 +27,7 @@ async fn wait_fetches(bed: &Bed, count: u64) {
 /// A request `orders` that has been granted, with its fetch under way.
 async fn under_way(bed: &Bed) -> TestOperator {
     let operator = bed.operator().await;
-    bed.connect
-        .fault(FaultSpec::new(FaultKind::Latency(LATE)).on(ITEM_ROUTE));
+    bed.connect.fault(FaultSpec::new(FaultKind::Latency(LATE)).on(ITEM_ROUTE));
     bed.request("orders", |_| {}).await;
     wait_fetches(bed, 1).await;
     operator
@@ -47,19 +44,11 @@ async fn after_an_edit_only_what_the_new_spec_asks_for_is_written() {
     let history = bed.observe_secrets().await;
     let operator = under_way(&bed).await;
     let data = json!([{"key": "user", "ref": "op://services/orders-db/username"}]);
-    bed.patch_request("orders", json!({"spec": {"data": data}}))
-        .await;
+    bed.patch_request("orders", json!({"spec": {"data": data}})).await;
     bed.wait_ready("orders").await;
-    bed.wait_value("orders", "user", &bed.value("orders-db", "username"))
-        .await;
+    bed.wait_value("orders", "user", &bed.value("orders-db", "username")).await;
     for seen in history.of("orders") {
-        let keys: Vec<_> = seen
-            .secret()
-            .data
-            .iter()
-            .flatten()
-            .map(|(k, _)| k.as_str())
-            .collect();
+        let keys: Vec<_> = seen.secret().data.iter().flatten().map(|(k, _)| k.as_str()).collect();
         assert_eq!(keys, ["user"]);
     }
     assert_eq!(bed.operator_calls_on_secret("create", "orders").await, 1);
@@ -70,13 +59,11 @@ async fn after_an_edit_only_what_the_new_spec_asks_for_is_written() {
 async fn after_a_suspension_nothing_is_written_until_it_ends() {
     let bed = Bed::new("suspended-between").await;
     let operator = under_way(&bed).await;
-    bed.patch_request("orders", json!({"spec": {"suspend": true}}))
-        .await;
+    bed.patch_request("orders", json!({"spec": {"suspend": true}})).await;
     // The status is of a run after the one that was under way.
     bed.wait_reason("orders", Reason::Suspended).await;
     assert_never_written(&bed).await;
-    bed.patch_request("orders", json!({"spec": {"suspend": false}}))
-        .await;
+    bed.patch_request("orders", json!({"spec": {"suspend": false}})).await;
     bed.wait_ready("orders").await;
     assert_eq!(bed.operator_calls_on_secret("create", "orders").await, 1);
     operator.stop().await;
@@ -87,14 +74,12 @@ async fn for_a_deleted_request_nothing_is_written() {
     let bed = Bed::new("deleted-between").await;
     let operator = under_way(&bed).await;
     bed.delete_request("orders").await;
-    wait::throughout(
-        "no Secret",
-        LATE + Duration::from_millis(800),
-        async || match bed.secret("orders").await {
+    wait::throughout("no Secret", LATE + Duration::from_millis(800), async || {
+        match bed.secret("orders").await {
             None => Ok(()),
             Some(_) => Err("a Secret".to_owned()),
-        },
-    )
+        }
+    })
     .await;
     assert_never_written(&bed).await;
     operator.stop().await;
@@ -103,21 +88,14 @@ async fn for_a_deleted_request_nothing_is_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_deleted_while_it_is_fetched_gives_its_place_to_the_next() {
     let bed = Bed::new("place-between").await;
-    bed.patch_server(json!({"spec": {"limits": {"concurrency": 1}, "pollInterval": "1h"}}))
-        .await;
+    bed.patch_server(json!({"spec": {"limits": {"concurrency": 1}, "pollInterval": "1h"}})).await;
     let operator = under_way(&bed).await;
     bed.request("next", |_| {}).await;
-    wait::until(
-        "the next one to wait for the place",
-        wait::WAIT,
-        async || {
-            let runs = operator.metric("portcullis_queue_depth", &[]);
-            let parked = bed.get_request("next").await.status.is_none();
-            parked
-                .then_some(())
-                .ok_or_else(|| format!("{runs} in the queue"))
-        },
-    )
+    wait::until("the next one to wait for the place", wait::WAIT, async || {
+        let runs = operator.metric("portcullis_queue_depth", &[]);
+        let parked = bed.get_request("next").await.status.is_none();
+        parked.then_some(()).ok_or_else(|| format!("{runs} in the queue"))
+    })
     .await;
     bed.delete_request("orders").await;
     bed.wait_ready("next").await;
@@ -169,19 +147,13 @@ async fn without_its_access_row_nothing_is_written() {
 async fn a_new_value_is_not_written_after_a_denial_and_the_old_one_stays() {
     let bed = Bed::new("update-between").await;
     // A Secret that was first written a moment ago would go again, and this one was.
-    let settings = Settings {
-        undo_window: Duration::ZERO,
-        ..Settings::for_tests()
-    };
+    let settings = Settings { undo_window: Duration::ZERO, ..Settings::for_tests() };
     let operator = bed.operator_with(settings).await;
     bed.request("orders", |_| {}).await;
     bed.wait_ready("orders").await;
     let before = bed.secret("orders").await.unwrap();
-    bed.connect
-        .fault(FaultSpec::new(FaultKind::Latency(LATE)).on(ITEM_ROUTE));
-    bed.connect
-        .set_field("services", "orders-db", "password", "rotated")
-        .unwrap();
+    bed.connect.fault(FaultSpec::new(FaultKind::Latency(LATE)).on(ITEM_ROUTE));
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
     wait_fetches(&bed, 2).await;
     let rule = json!({"name": "none", "when": "true", "effect": "Deny", "message": "no more"});
     bed.policy("late", json!({"rules": [rule]})).await;

@@ -14,9 +14,7 @@ const ENVIRONMENT: &str = "portcullis.dev/environment";
 async fn ask(bed: &Bed, name: &str, environment: Option<&str>, consumer: Option<&str>) {
     bed.request(name, |spec| {
         spec.environment = environment.map(str::to_owned);
-        spec.consumer = consumer.map(|c| Consumer {
-            service_account_name: c.to_owned(),
-        });
+        spec.consumer = consumer.map(|c| Consumer { service_account_name: c.to_owned() });
     })
     .await;
 }
@@ -40,36 +38,11 @@ async fn assert_no_claim_dodges(bed: &Bed) {
         ("none", None, None, Reason::Denied),
         ("honest", Some("production"), None, Reason::Denied),
         ("other-consumer", None, Some("batch"), Reason::Denied),
-        (
-            "honest-consumer",
-            Some("production"),
-            Some("batch"),
-            Reason::Denied,
-        ),
-        (
-            "staging",
-            Some("staging"),
-            None,
-            Reason::EnvironmentMismatch,
-        ),
-        (
-            "other-case",
-            Some("Production"),
-            None,
-            Reason::EnvironmentMismatch,
-        ),
-        (
-            "space",
-            Some("production "),
-            None,
-            Reason::EnvironmentMismatch,
-        ),
-        (
-            "staging-consumer",
-            Some("staging"),
-            Some("batch"),
-            Reason::EnvironmentMismatch,
-        ),
+        ("honest-consumer", Some("production"), Some("batch"), Reason::Denied),
+        ("staging", Some("staging"), None, Reason::EnvironmentMismatch),
+        ("other-case", Some("Production"), None, Reason::EnvironmentMismatch),
+        ("space", Some("production "), None, Reason::EnvironmentMismatch),
+        ("staging-consumer", Some("staging"), Some("batch"), Reason::EnvironmentMismatch),
     ];
     for (name, environment, consumer, _) in claims {
         ask(bed, name, environment, consumer).await;
@@ -77,16 +50,8 @@ async fn assert_no_claim_dodges(bed: &Bed) {
     for (name, environment, _, reason) in claims {
         let request = bed.wait_reason(name, reason).await;
         let ready = condition(&request, "Ready").unwrap();
-        assert_eq!(
-            (&*ready.status, &*ready.reason),
-            ("False", reason.as_str()),
-            "{name}"
-        );
-        assert_eq!(
-            condition(&request, "Stalled").unwrap().status,
-            "True",
-            "{name}"
-        );
+        assert_eq!((&*ready.status, &*ready.reason), ("False", reason.as_str()), "{name}");
+        assert_eq!(condition(&request, "Stalled").unwrap().status, "True", "{name}");
         if reason == Reason::EnvironmentMismatch {
             assert!(
                 ready.message.contains("production")
@@ -95,17 +60,10 @@ async fn assert_no_claim_dodges(bed: &Bed) {
                 ready.message
             );
         }
-        assert_eq!(
-            request.status.unwrap().decision.unwrap().outcome,
-            Outcome::Denied,
-            "{name}"
-        );
+        assert_eq!(request.status.unwrap().decision.unwrap().outcome, Outcome::Denied, "{name}");
         assert!(bed.secret(name).await.is_none(), "{name} became a Secret");
     }
-    assert_eq!(
-        bed.connect.requests().route("GET /v1/vaults/{v}/items/{i}"),
-        0
-    );
+    assert_eq!(bed.connect.requests().route("GET /v1/vaults/{v}/items/{i}"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,11 +108,7 @@ async fn a_claim_without_a_fact_beside_it_stays_a_claim() {
     bed.policy("watch", json!({"rules": rules})).await;
     // One that speaks of production covers nothing whose environment is only claimed.
     let rule = json!({"name": "any", "when": "true", "effect": "Deny", "message": "production"});
-    bed.policy(
-        "scoped",
-        json!({"match": {"environments": ["production"]}, "rules": [rule]}),
-    )
-    .await;
+    bed.policy("scoped", json!({"match": {"environments": ["production"]}, "rules": [rule]})).await;
     let operator = bed.operator().await;
     for (name, environment, consumer, outcome) in [
         ("none", None, None, Outcome::Allowed),
@@ -164,11 +118,7 @@ async fn a_claim_without_a_fact_beside_it_stays_a_claim() {
     ] {
         ask(&bed, name, environment, consumer).await;
         let request = bed.wait_ready(name).await;
-        assert_eq!(
-            request.status.unwrap().decision.unwrap().outcome,
-            outcome,
-            "{name}"
-        );
+        assert_eq!(request.status.unwrap().decision.unwrap().outcome, outcome, "{name}");
     }
     operator.stop().await;
 }
@@ -176,45 +126,19 @@ async fn a_claim_without_a_fact_beside_it_stays_a_claim() {
 #[tokio::test(flavor = "multi_thread")]
 async fn relabelling_the_namespace_decides_again_and_takes_no_secret_away() {
     let bed = Bed::new("claims-relabel").await;
-    let operator = bed
-        .operator_with(Settings {
-            undo_window: Duration::ZERO,
-            ..Settings::for_tests()
-        })
-        .await;
+    let operator =
+        bed.operator_with(Settings { undo_window: Duration::ZERO, ..Settings::for_tests() }).await;
     ask(&bed, "orders", Some("staging"), None).await;
     bed.wait_ready("orders").await;
-    let before = bed
-        .secret("orders")
-        .await
-        .unwrap()
-        .metadata
-        .resource_version;
+    let before = bed.secret("orders").await.unwrap().metadata.resource_version;
     bed.label_namespace(ENVIRONMENT, Some("production")).await;
     let request = bed.wait_reason("orders", Reason::EnvironmentMismatch).await;
     assert_eq!(condition(&request, "Ready").unwrap().status, "False");
-    assert_eq!(
-        request.status.unwrap().decision.unwrap().outcome,
-        Outcome::Denied
-    );
-    assert_eq!(
-        bed.secret("orders")
-            .await
-            .unwrap()
-            .metadata
-            .resource_version,
-        before
-    );
+    assert_eq!(request.status.unwrap().decision.unwrap().outcome, Outcome::Denied);
+    assert_eq!(bed.secret("orders").await.unwrap().metadata.resource_version, before);
     bed.label_namespace(ENVIRONMENT, None).await;
     bed.wait_ready("orders").await;
-    assert_eq!(
-        bed.secret("orders")
-            .await
-            .unwrap()
-            .metadata
-            .resource_version,
-        before
-    );
+    assert_eq!(bed.secret("orders").await.unwrap().metadata.resource_version, before);
     operator.stop().await;
 }
 
@@ -223,19 +147,10 @@ async fn an_environment_given_to_the_vault_later_decides_again() {
     let bed = Bed::new("claims-later").await;
     let operator = bed.operator().await;
     ask(&bed, "orders", Some("staging"), None).await;
-    let first = bed
-        .wait_ready("orders")
-        .await
-        .status
-        .unwrap()
-        .decision
-        .unwrap();
+    let first = bed.wait_ready("orders").await.status.unwrap().decision.unwrap();
     vault_is(&bed, "production").await;
     let request = bed.wait_reason("orders", Reason::EnvironmentMismatch).await;
-    assert_ne!(
-        request.status.unwrap().decision.unwrap().digest,
-        first.digest
-    );
+    assert_ne!(request.status.unwrap().decision.unwrap().digest, first.digest);
     vault_is(&bed, "staging").await;
     bed.wait_ready("orders").await;
     operator.stop().await;

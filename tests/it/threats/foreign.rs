@@ -60,19 +60,13 @@ async fn wait_tries(bed: &Bed, more: u64) {
     let before = bed.connect.requests().route(ITEM_ROUTE);
     wait::until("more tries", wait::WAIT, async || {
         let now = bed.connect.requests().route(ITEM_ROUTE);
-        (now >= before + more)
-            .then_some(())
-            .ok_or_else(|| format!("{now} fetches"))
+        (now >= before + more).then_some(()).ok_or_else(|| format!("{now} fetches"))
     })
     .await;
 }
 
 async fn version(bed: &Bed, secret: &str) -> String {
-    bed.secret(secret)
-        .await
-        .expect("the foreign Secret stays")
-        .resource_version()
-        .unwrap()
+    bed.secret(secret).await.expect("the foreign Secret stays").resource_version().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,9 +74,7 @@ async fn a_tenant_neither_overwrites_nor_adopts_nor_deletes_a_foreign_secret() {
     let bed = Bed::new("foreign").await;
     let operator = bed.operator().await;
     let tenant = tenant(&bed).await;
-    let theirs = bed
-        .create_secret("db-root", &[("password", "theirs")])
-        .await;
+    let theirs = bed.create_secret("db-root", &[("password", "theirs")]).await;
     ask(&bed, &tenant, "db-root", None).await;
     let request = bed.wait_reason("db-root", Reason::SecretNotOwned).await;
     assert_eq!(condition(&request, "Ready").unwrap().status, "False");
@@ -90,10 +82,7 @@ async fn a_tenant_neither_overwrites_nor_adopts_nor_deletes_a_foreign_secret() {
     let message = &condition(&request, "Synced").unwrap().message;
     assert!(message.contains("kubectl delete secret"), "{message}");
     wait_tries(&bed, 3).await;
-    assert_eq!(
-        Some(version(&bed, "db-root").await),
-        theirs.resource_version()
-    );
+    assert_eq!(Some(version(&bed, "db-root").await), theirs.resource_version());
 
     withdraw(&bed, &tenant, "db-root").await;
     // What comes by the watch after the deletion is done after it.
@@ -101,11 +90,7 @@ async fn a_tenant_neither_overwrites_nor_adopts_nor_deletes_a_foreign_secret() {
     bed.wait_ready("later").await;
     assert_eq!(bed.secret("db-root").await, Some(theirs));
     for verb in ["patch", "update", "delete"] {
-        assert_eq!(
-            bed.operator_calls_on_secret(verb, "db-root").await,
-            0,
-            "{verb}"
-        );
+        assert_eq!(bed.operator_calls_on_secret(verb, "db-root").await, 0, "{verb}");
     }
     operator.stop().await;
 }
@@ -140,24 +125,11 @@ async fn right_and_wrong_guesses_of_a_foreign_value_look_alike() {
         let request = bed.wait_reason(name, Reason::SecretNotOwned).await;
         let events = wait::until("an Event", wait::WAIT, async || {
             let events = bed.events(name).await;
-            if events.is_empty() {
-                Err("none".to_owned())
-            } else {
-                Ok(events)
-            }
+            if events.is_empty() { Err("none".to_owned()) } else { Ok(events) }
         })
         .await;
-        let note = events[0]
-            .note
-            .clone()
-            .unwrap_or_default()
-            .replace(name, "<name>");
-        answers.push((
-            answer(&request),
-            events[0].reason.clone(),
-            events[0].action.clone(),
-            note,
-        ));
+        let note = events[0].note.clone().unwrap_or_default().replace(name, "<name>");
+        answers.push((answer(&request), events[0].reason.clone(), events[0].action.clone(), note));
     }
     assert_eq!(answers[0], answers[1]);
     assert_eq!(Some(version(&bed, "right").await), right.resource_version());
@@ -176,30 +148,21 @@ async fn our_label_a_forged_owner_and_copied_tags_do_not_make_a_secret_ours() {
     let tag = &copied["portcullis.dev/owner-tag"];
     let key_id = tag.split('.').nth(1).unwrap();
 
-    bed.create_secret(
-        "victim",
-        &[("password", &bed.value("orders-db", "password"))],
-    )
-    .await;
+    bed.create_secret("victim", &[("password", &bed.value("orders-db", "password"))]).await;
     let request = bed.request("victim", |_| {}).await;
     bed.wait_reason("victim", Reason::SecretNotOwned).await;
     let owner = json!([{"apiVersion": "portcullis.dev/v1alpha1", "kind": "CredentialRequest", "name": "victim",
                         "uid": request.uid().unwrap(), "controller": true}]);
     let mut made_up = copied.clone();
-    made_up.insert(
-        "portcullis.dev/owner-tag".to_owned(),
-        format!("v1.{key_id}.{}", "A".repeat(43)),
-    );
+    made_up
+        .insert("portcullis.dev/owner-tag".to_owned(), format!("v1.{key_id}.{}", "A".repeat(43)));
     for annotations in [copied, made_up] {
         let forged = json!({"metadata": {"labels": {MANAGED_LABEL: "true"}, "annotations": annotations,
                                          "ownerReferences": owner}});
         let forged = bed.patch_secret("victim", forged).await;
         wait_tries(&bed, 2).await;
         bed.wait_reason("victim", Reason::SecretNotOwned).await;
-        assert_eq!(
-            Some(version(&bed, "victim").await),
-            forged.resource_version()
-        );
+        assert_eq!(Some(version(&bed, "victim").await), forged.resource_version());
     }
     operator.stop().await;
 }
@@ -223,17 +186,11 @@ async fn a_status_that_the_tenant_wrote_does_not_make_a_secret_ours() {
         sync.receipt = receipt;
         sync.secret_name = "victim".to_owned();
         let forged = Patch::Merge(json!({"status": {"sync": sync, "decision": genuine.decision}}));
-        requests
-            .patch_status("victim", &PatchParams::default(), &forged)
-            .await
-            .unwrap();
+        requests.patch_status("victim", &PatchParams::default(), &forged).await.unwrap();
         wait_tries(&bed, 2).await;
         let request = bed.wait_reason("victim", Reason::SecretNotOwned).await;
         assert_eq!(condition(&request, "Ready").unwrap().status, "False");
-        assert_eq!(
-            Some(version(&bed, "victim").await),
-            victim.resource_version()
-        );
+        assert_eq!(Some(version(&bed, "victim").await), victim.resource_version());
     }
     operator.stop().await;
 }
@@ -266,9 +223,7 @@ async fn the_secret_is_written_once_the_foreign_one_is_gone() {
     bed.request("orders", |_| {}).await;
     bed.wait_reason("orders", Reason::SecretNotOwned).await;
     bed.delete_secret("orders").await;
-    let ours = bed
-        .wait_value("orders", "password", &bed.value("orders-db", "password"))
-        .await;
+    let ours = bed.wait_value("orders", "password", &bed.value("orders-db", "password")).await;
     assert_ne!(ours.uid(), theirs.uid());
     let request = bed.wait_ready("orders").await;
     assert!(condition(&request, "Stalled").is_none());

@@ -32,19 +32,12 @@ async fn listener() -> (String, Arc<AtomicUsize>) {
 
 async fn patch_token(bed: &Bed, name: &str, patch: Value) {
     let api: Api<Secret> = Api::namespaced(bed.client.clone(), &bed.operator_namespace);
-    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
-        .await
-        .unwrap();
+    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
 }
 
 fn message(server: &ConnectServer) -> String {
     let conditions = &server.status.as_ref().unwrap().conditions;
-    conditions
-        .iter()
-        .find(|c| c.type_ == "Ready")
-        .unwrap()
-        .message
-        .clone()
+    conditions.iter().find(|c| c.type_ == "Ready").unwrap().message.clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,11 +48,8 @@ async fn a_host_that_the_token_is_not_for_sees_no_connection() {
     bed.wait_ready("orders").await;
     let secret = bed.secret("orders").await;
     let (url, connections) = listener().await;
-    bed.patch_server(json!({"spec": {"hosts": [{"url": url}]}}))
-        .await;
-    let server = bed
-        .wait_server_reason("Ready", Reason::TokenNotForHost)
-        .await;
+    bed.patch_server(json!({"spec": {"hosts": [{"url": url}]}})).await;
+    let server = bed.wait_server_reason("Ready", Reason::TokenNotForHost).await;
     let request = bed.wait_reason("orders", Reason::TokenNotForHost).await;
     assert_eq!(condition(&request, "Ready").unwrap().status, "False");
     assert_eq!(condition(&request, "Reconciling").unwrap().status, "True");
@@ -69,14 +59,11 @@ async fn a_host_that_the_token_is_not_for_sees_no_connection() {
     // Stopped at once, and with both: the old host was somebody's decision, too.
     bed.connect.reset_requests();
     wait::throughout("silence", Duration::from_millis(2500), async || {
-        match (
-            bed.connect.requests().total,
-            connections.load(Ordering::SeqCst),
-        ) {
+        match (bed.connect.requests().total, connections.load(Ordering::SeqCst)) {
             (0, 0) => Ok(()),
-            (old, new) => Err(format!(
-                "{old} requests to the old host, {new} connections to the new one"
-            )),
+            (old, new) => {
+                Err(format!("{old} requests to the old host, {new} connections to the new one"))
+            }
         }
     })
     .await;
@@ -85,13 +72,10 @@ async fn a_host_that_the_token_is_not_for_sees_no_connection() {
     bed.do_as_told(&message(&server), "").await;
     wait::until("the host to be used", wait::WAIT, async || {
         let count = connections.load(Ordering::SeqCst);
-        (count > 0)
-            .then_some(())
-            .ok_or_else(|| "no connection".to_owned())
+        (count > 0).then_some(()).ok_or_else(|| "no connection".to_owned())
     })
     .await;
-    bed.patch_server(json!({"spec": {"hosts": [{"url": bed.connect.url()}]}}))
-        .await;
+    bed.patch_server(json!({"spec": {"hosts": [{"url": bed.connect.url()}]}})).await;
     bed.wait_ready("new").await;
     bed.wait_ready("orders").await;
     assert_eq!(bed.secret("orders").await, secret);
@@ -106,16 +90,10 @@ async fn a_token_whose_hosts_are_taken_away_is_not_sent_until_the_printed_comman
     bed.request("orders", |_| {}).await;
     bed.wait_ready("orders").await;
     // With a space, as people write lists.
-    for hosts in [
-        json!(null),
-        json!(""),
-        json!("https://one.example, https://two.example"),
-    ] {
+    for hosts in [json!(null), json!(""), json!("https://one.example, https://two.example")] {
         let annotation = json!({"metadata": {"annotations": {ALLOWED_HOSTS: hosts}}});
         patch_token(&bed, "connect-token", annotation).await;
-        let server = bed
-            .wait_server_reason("Ready", Reason::TokenNotForHost)
-            .await;
+        let server = bed.wait_server_reason("Ready", Reason::TokenNotForHost).await;
         let told = bed.wait_reason("orders", Reason::TokenNotForHost).await;
         let told = condition(&told, "Ready").unwrap().message.clone();
         assert!(told.ends_with(&message(&server)), "{told}");
@@ -134,19 +112,14 @@ async fn the_master_key_is_not_read_as_a_token() {
     let reads = bed.operator_calls_on_secret("get", "portcullis-keys").await;
     bed.connect.reset_requests();
     let reference = json!({"name": "portcullis-keys", "key": "key-0001"});
-    bed.patch_server(json!({"spec": {"tokenSecretRef": reference}}))
-        .await;
-    bed.wait_server_reason("Ready", Reason::TokenNotForHost)
-        .await;
+    bed.patch_server(json!({"spec": {"tokenSecretRef": reference}})).await;
+    bed.wait_server_reason("Ready", Reason::TokenNotForHost).await;
     // Even one that says where it may go.
     let annotation = json!({"metadata": {"annotations": {ALLOWED_HOSTS: bed.connect.url()}}});
     patch_token(&bed, "portcullis-keys", annotation).await;
     bed.request("orders", |_| {}).await;
     bed.wait_reason("orders", Reason::TokenNotForHost).await;
-    assert_eq!(
-        bed.operator_calls_on_secret("get", "portcullis-keys").await,
-        reads
-    );
+    assert_eq!(bed.operator_calls_on_secret("get", "portcullis-keys").await, reads);
     operator.stop().await;
 }
 
@@ -161,20 +134,14 @@ async fn a_secret_that_is_not_marked_as_a_token_is_not_read() {
         "stringData": {"token": bed.token},
     }))
     .await;
-    bed.patch_server(json!({"spec": {"tokenSecretRef": {"name": "other"}}}))
-        .await;
-    let server = bed
-        .wait_server_reason("Ready", Reason::TokenNotForHost)
-        .await;
+    bed.patch_server(json!({"spec": {"tokenSecretRef": {"name": "other"}}})).await;
+    let server = bed.wait_server_reason("Ready", Reason::TokenNotForHost).await;
     bed.request("orders", |_| {}).await;
     bed.wait_reason("orders", Reason::TokenNotForHost).await;
     assert_eq!(bed.operator_calls_on_secret("get", "other").await, 0);
     bed.do_as_told(&message(&server), "").await;
     bed.wait_ready("orders").await;
-    assert!(
-        bed.operator_calls_on_secret("get", "other").await > 0,
-        "so the count above counts"
-    );
+    assert!(bed.operator_calls_on_secret("get", "other").await > 0, "so the count above counts");
     let server = bed.get_server().await;
     assert_eq!(
         message(&server),

@@ -17,29 +17,16 @@ pub(super) fn rule(name: &str, when: &str) -> Value {
 
 /// An operator that takes no first write back: what is denied just after one is here denied later in all but time.
 async fn keeping(bed: &Bed) -> TestOperator {
-    bed.operator_with(Settings {
-        undo_window: Duration::ZERO,
-        ..Settings::for_tests()
-    })
-    .await
+    bed.operator_with(Settings { undo_window: Duration::ZERO, ..Settings::for_tests() }).await
 }
 
 async fn version_of(bed: &Bed, secret: &str) -> Option<String> {
-    bed.secret(secret)
-        .await
-        .expect("the Secret stays")
-        .metadata
-        .resource_version
+    bed.secret(secret).await.expect("the Secret stays").metadata.resource_version
 }
 
 pub(super) fn valid_message(policy: &portcullis::api::CredentialPolicy) -> String {
     let conditions = &policy.status.as_ref().unwrap().conditions;
-    conditions
-        .iter()
-        .find(|c| c.type_ == "Valid")
-        .unwrap()
-        .message
-        .clone()
+    conditions.iter().find(|c| c.type_ == "Valid").unwrap().message.clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,38 +38,23 @@ async fn a_policy_that_does_not_compile_stops_what_it_matches_and_nothing_else()
     bed.wait_ready("before").await;
     let secret = version_of(&bed, "before").await;
 
-    let rules = json!([
-        rule("fine", "false"),
-        rule("typo", "refs.exists(r,\n  r.item === 'x')")
-    ]);
-    let name = bed
-        .policy(
-            "broken",
-            json!({"match": {"vaults": ["services"]}, "rules": rules}),
-        )
-        .await;
+    let rules = json!([rule("fine", "false"), rule("typo", "refs.exists(r,\n  r.item === 'x')")]);
+    let name =
+        bed.policy("broken", json!({"match": {"vaults": ["services"]}, "rules": rules})).await;
     let message = valid_message(&bed.wait_policy(&name, "False").await);
-    assert!(
-        message.contains("rule typo") && message.contains("line 2"),
-        "{message}"
-    );
+    assert!(message.contains("rule typo") && message.contains("line 2"), "{message}");
 
     bed.request("after", |_| {}).await;
     let request = bed.wait_reason("after", Reason::PolicyInvalid).await;
     let ready = condition(&request, "Ready").unwrap();
-    assert!(
-        ready.message.contains(&name) && ready.message.contains("typo"),
-        "{}",
-        ready.message
-    );
+    assert!(ready.message.contains(&name) && ready.message.contains("typo"), "{}", ready.message);
     assert_eq!(
         condition(&request, "Reconciling").unwrap().status,
         "True",
         "it heals when the policy is mended"
     );
     assert!(bed.secret("after").await.is_none());
-    bed.request_data("elsewhere", &[("k", "op://infra/root/password")])
-        .await;
+    bed.request_data("elsewhere", &[("k", "op://infra/root/password")]).await;
     bed.wait_ready("elsewhere").await;
     bed.wait_reason("before", Reason::PolicyInvalid).await;
     assert_eq!(version_of(&bed, "before").await, secret);
@@ -105,10 +77,7 @@ async fn a_policy_that_is_deleted_and_created_again_opens_no_gap() {
     let strict = json!({"rules": [rule("all", "true")]});
     let name = bed.policy("strict", strict.clone()).await;
     // Long enough that what happens before its end is seen to happen before its end.
-    let settings = Settings {
-        policy_settle: Duration::from_secs(6),
-        ..Settings::for_tests()
-    };
+    let settings = Settings { policy_settle: Duration::from_secs(6), ..Settings::for_tests() };
     let operator = bed.operator_with(settings).await;
     bed.wait_policy(&name, "True").await;
     bed.delete_policy(&name).await;
@@ -181,11 +150,8 @@ async fn the_worst_of_two_policies_counts() {
     outcome(Outcome::Allowed, 45).await;
     bed.policy("b", score(60)).await;
     outcome(Outcome::Alerted, 60).await;
-    bed.policy(
-        "a",
-        json!({"thresholds": {"alert": 20, "deny": 30}, "rules": score(40)["rules"]}),
-    )
-    .await;
+    bed.policy("a", json!({"thresholds": {"alert": 20, "deny": 30}, "rules": score(40)["rules"]}))
+        .await;
     let request = outcome(Outcome::Denied, 60).await;
     assert_eq!(request.status.unwrap().decision.unwrap().factor_count, 2);
     bed.policy("a", score(10)).await;
@@ -198,25 +164,16 @@ async fn the_worst_of_two_policies_counts() {
 async fn every_reference_must_be_covered() {
     let bed = Bed::new("policy-cover").await;
     bed.set_access(json!([{"name": "all", "namespaces": {"names": [bed.namespace]}, "vaults": [{"name": "*"}]}])).await;
-    let one = bed
-        .policy("services", json!({"match": {"vaults": ["services"]}}))
-        .await;
+    let one = bed.policy("services", json!({"match": {"vaults": ["services"]}})).await;
     bed.delete_policy(&bed.policy).await;
     let operator = keeping(&bed).await;
-    let both = [
-        ("a", "op://services/orders-db/password"),
-        ("b", "op://infra/root/password"),
-    ];
+    let both = [("a", "op://services/orders-db/password"), ("b", "op://infra/root/password")];
     bed.request_data("both", &both).await;
     let request = bed.wait_reason("both", Reason::NoPolicyMatches).await;
     let message = &condition(&request, "Ready").unwrap().message;
     assert!(message.contains("spec.data[b]"), "{message}");
-    assert_eq!(
-        bed.connect.requests().route("GET /v1/vaults/{v}/items/{i}"),
-        0
-    );
-    bed.policy("infra", json!({"match": {"vaults": ["inf?a"]}}))
-        .await;
+    assert_eq!(bed.connect.requests().route("GET /v1/vaults/{v}/items/{i}"), 0);
+    bed.policy("infra", json!({"match": {"vaults": ["inf?a"]}})).await;
     bed.wait_ready("both").await;
     let secret = version_of(&bed, "both").await;
     // Without cover the Secret stays, and follows nothing.
@@ -255,17 +212,10 @@ async fn a_policy_of_a_later_version_stops_every_new_grant_until_it_is_gone() {
     .await;
     bed.request("after", |_| {}).await;
     let request = bed.wait_reason("after", Reason::PolicyUnreadable).await;
-    assert!(
-        condition(&request, "Ready")
-            .unwrap()
-            .message
-            .contains(&name)
-    );
+    assert!(condition(&request, "Ready").unwrap().message.contains(&name));
     assert!(bed.secret("after").await.is_none());
     bed.wait_reason("before", Reason::PolicyUnreadable).await;
-    bed.connect
-        .set_field("services", "orders-db", "password", "rotated")
-        .unwrap();
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
     wait::until("the policy's status", wait::WAIT, async || {
         let policy = api.get(&name).await.map_err(|e| e.to_string())?;
         let conditions = policy.data["status"]["conditions"].clone();
@@ -278,31 +228,17 @@ async fn a_policy_of_a_later_version_stops_every_new_grant_until_it_is_gone() {
     .await;
     assert_eq!(version_of(&bed, "before").await, secret);
 
-    api.delete(
-        &name,
-        &portcullis_test_support::kube::api::DeleteParams::default(),
-    )
-    .await
-    .unwrap();
+    api.delete(&name, &portcullis_test_support::kube::api::DeleteParams::default()).await.unwrap();
     bed.wait_ready("after").await;
     bed.wait_value("before", "password", "rotated").await;
     operator.stop().await;
-    tokio::task::spawn_blocking(move || drop(cluster))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || drop(cluster)).await.unwrap();
 }
 
 /// Lets the API server take policies that this version of Portcullis cannot read, as a later CRD would.
 async fn loosen(bed: &Bed) {
     let patch = r#"[{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec",
                      "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}]"#;
-    let args = [
-        "patch",
-        "crd",
-        "credentialpolicies.portcullis.dev",
-        "--type=json",
-        "-p",
-        patch,
-    ];
+    let args = ["patch", "crd", "credentialpolicies.portcullis.dev", "--type=json", "-p", patch];
     let _ = bed.kubectl(&args).await.ok();
 }

@@ -8,11 +8,7 @@ use portcullis_test_support::kube::api::DeleteParams;
 use portcullis_test_support::{Bed, Seen, wait};
 
 fn owners(secret: &Secret) -> Vec<String> {
-    secret
-        .owner_references()
-        .iter()
-        .map(|owner| owner.uid.clone())
-        .collect()
+    secret.owner_references().iter().map(|owner| owner.uid.clone()).collect()
 }
 
 async fn ask(bed: &Bed, on_request_deletion: OnRequestDeletion) -> CredentialRequest {
@@ -27,13 +23,11 @@ async fn delete(bed: &Bed, params: DeleteParams) {
     let api = bed.requests();
     api.delete("orders", &params).await.unwrap();
     // Garbage collection learns of new kinds each 30 seconds.
-    wait::until("the request to be gone", wait::LONGEST, async || match api
-        .get_opt("orders")
-        .await
-        .map_err(|e| e.to_string())?
-    {
-        None => Ok(()),
-        Some(request) => Err(format!("finalizers {:?}", request.finalizers())),
+    wait::until("the request to be gone", wait::LONGEST, async || {
+        match api.get_opt("orders").await.map_err(|e| e.to_string())? {
+            None => Ok(()),
+            Some(request) => Err(format!("finalizers {:?}", request.finalizers())),
+        }
     })
     .await;
 }
@@ -52,9 +46,7 @@ async fn an_orphaned_secret_goes_to_the_request_of_the_same_name_without_a_gap()
     let request = ask(&bed, OnRequestDeletion::Delete).await;
     let uid = request.uid().unwrap();
     bed.wait_ready("orders").await;
-    let after = bed
-        .wait_secret("orders", |s| owners(s) == [uid.clone()])
-        .await;
+    let after = bed.wait_secret("orders", |s| owners(s) == [uid.clone()]).await;
     assert_eq!(after.uid(), before.uid());
     assert!(!history.was_deleted("orders"));
     for seen in history.of("orders") {
@@ -77,17 +69,13 @@ async fn a_retained_secret_is_taken_back_without_a_write() {
     assert_ne!(first.uid(), second.uid());
     let request = bed.wait_ready("orders").await;
     assert_eq!(request.status.unwrap().sync.unwrap().keys, ["password"]);
-    assert_eq!(
-        bed.secret("orders").await.unwrap().resource_version(),
-        before.resource_version()
-    );
+    assert_eq!(bed.secret("orders").await.unwrap().resource_version(), before.resource_version());
     for seen in history.of("orders") {
         assert!(owners(seen.secret()).is_empty());
     }
     // It is watched over as before.
     bed.delete_secret("orders").await;
-    bed.wait_value("orders", "password", &bed.value("orders-db", "password"))
-        .await;
+    bed.wait_value("orders", "password", &bed.value("orders-db", "password")).await;
     operator.stop().await;
 }
 
@@ -98,10 +86,7 @@ async fn a_request_that_is_replaced_at_once_ends_with_a_secret_of_its_own() {
     ask(&bed, OnRequestDeletion::Delete).await;
     bed.wait_ready("orders").await;
     // As `kubectl replace --force` does: garbage collection and the operator both go for the Secret.
-    bed.requests()
-        .delete("orders", &DeleteParams::background())
-        .await
-        .unwrap();
+    bed.requests().delete("orders", &DeleteParams::background()).await.unwrap();
     let uid = ask(&bed, OnRequestDeletion::Delete).await.uid().unwrap();
     bed.wait_ready("orders").await;
     let value = bed.value("orders-db", "password");

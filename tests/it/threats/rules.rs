@@ -15,24 +15,12 @@ async fn a_rule_beyond_any_bound_is_refused_by_name_and_never_brings_the_operato
         format!("{}{middle}{}", open.repeat(n), close.repeat(n))
     };
     let rules = [
-        (
-            "too long in bytes",
-            format!("'{}' == ''", "ä".repeat(600)),
-            "bytes",
-        ),
+        ("too long in bytes", format!("'{}' == ''", "ä".repeat(600)), "bytes"),
         ("brackets", deep("(", 450, "true", ")"), "nests deeper"),
         ("lists", deep("[", 450, "1", "]"), "nests deeper"),
         ("not", format!("{}true", "!".repeat(900)), "nests deeper"),
-        (
-            "after a comment",
-            format!("// it's\n{}", deep("(", 450, "true", ")")),
-            "line",
-        ),
-        (
-            "after a raw string",
-            format!(r"r'\' == '' || {}", deep("(", 450, "true", ")")),
-            "line",
-        ),
+        ("after a comment", format!("// it's\n{}", deep("(", 450, "true", ")")), "line"),
+        ("after a raw string", format!(r"r'\' == '' || {}", deep("(", 450, "true", ")")), "line"),
         (
             "after a long string",
             format!("'''it's''' == '' || {}", deep("(", 450, "true", ")")),
@@ -43,47 +31,19 @@ async fn a_rule_beyond_any_bound_is_refused_by_name_and_never_brings_the_operato
             format!("{}true", "((')))))'==''||".repeat(60)),
             "nests deeper",
         ),
-        (
-            "a long sum",
-            format!("{}1 != 1", "1+".repeat(500)),
-            "nests deeper",
-        ),
-        (
-            "a long path",
-            format!("request{} == ''", ".a".repeat(490)),
-            "nests deeper",
-        ),
-        (
-            "a long index",
-            format!("refs{} == ''", "[0]".repeat(320)),
-            "nests deeper",
-        ),
-        (
-            "conditionals",
-            format!("{}true", "true?true:".repeat(90)),
-            "nests deeper",
-        ),
-        (
-            "comprehensions",
-            "refs.all(a, refs.all(b, refs.all(c, true)))".to_owned(),
-            "nest 2 deep",
-        ),
+        ("a long sum", format!("{}1 != 1", "1+".repeat(500)), "nests deeper"),
+        ("a long path", format!("request{} == ''", ".a".repeat(490)), "nests deeper"),
+        ("a long index", format!("refs{} == ''", "[0]".repeat(320)), "nests deeper"),
+        ("conditionals", format!("{}true", "true?true:".repeat(90)), "nests deeper"),
+        ("comprehensions", "refs.all(a, refs.all(b, refs.all(c, true)))".to_owned(), "nest 2 deep"),
         ("unknown", "now > 3".to_owned(), "now"),
         ("function", "lists.range(9).size() > 3".to_owned(), "range"),
     ];
     for (what, when, told) in rules {
-        assert!(
-            when.chars().count() <= 1024,
-            "{what} is refused by the schema"
-        );
-        let name = bed
-            .policy("bound", json!({"rules": [rule("at-fault", &when)]}))
-            .await;
+        assert!(when.chars().count() <= 1024, "{what} is refused by the schema");
+        let name = bed.policy("bound", json!({"rules": [rule("at-fault", &when)]})).await;
         let message = valid_message(&bed.wait_policy(&name, "False").await);
-        assert!(
-            message.contains("rule at-fault") && message.contains(told),
-            "{what}: {message}"
-        );
+        assert!(message.contains("rule at-fault") && message.contains(told), "{what}: {message}");
         let request = what.replace(' ', "-");
         bed.request(&request, |_| {}).await;
         bed.wait_reason(&request, Reason::PolicyInvalid).await;
@@ -107,10 +67,7 @@ async fn a_rule_that_fails_denies_and_says_so() {
     let rules: Vec<_> = decision.factors.iter().map(|f| f.rule.as_str()).collect();
     assert_eq!(rules, ["label", "number"]);
     assert!(
-        decision
-            .factors
-            .iter()
-            .all(|f| f.message.contains("the rule")),
+        decision.factors.iter().all(|f| f.message.contains("the rule")),
         "{:?}",
         decision.factors
     );

@@ -48,13 +48,7 @@ fn plain_status(request: &CredentialRequest) -> String {
     fn strip(value: &mut Value) {
         match value {
             Value::Object(fields) => {
-                for own in [
-                    "lastTransitionTime",
-                    "time",
-                    "decidedAt",
-                    "digest",
-                    "record",
-                ] {
+                for own in ["lastTransitionTime", "time", "decidedAt", "digest", "record"] {
                     fields.remove(own);
                 }
                 fields.values_mut().for_each(strip);
@@ -71,11 +65,7 @@ fn plain_status(request: &CredentialRequest) -> String {
 async fn plain_events(bed: &Bed, name: &str) -> String {
     let events = wait::until(&format!("an Event of {name}"), wait::WAIT, async || {
         let events = bed.events(name).await;
-        if events.is_empty() {
-            Err("none".to_owned())
-        } else {
-            Ok(events)
-        }
+        if events.is_empty() { Err("none".to_owned()) } else { Ok(events) }
     })
     .await;
     let plain = |e: &portcullis_test_support::k8s_openapi::api::events::v1::Event| {
@@ -95,15 +85,8 @@ async fn assert_told_alike(bed: &Bed, prefix: &str, sources: &[Value], reason: R
         let request = bed.wait_reason(&name, reason).await;
         let now = (plain_status(&request), plain_events(bed, &name).await);
         let first = told.get_or_insert_with(|| now.clone());
-        assert_eq!(
-            *first, now,
-            "{source} is told something else than {}",
-            sources[0]
-        );
-        assert!(
-            bed.secret(&name).await.is_none(),
-            "{source} became a Secret"
-        );
+        assert_eq!(*first, now, "{source} is told something else than {}", sources[0]);
+        assert!(bed.secret(&name).await.is_none(), "{source} became a Secret");
     }
 }
 
@@ -114,17 +97,9 @@ async fn all_spellings_of_one_item_are_scored_alike_and_read_the_same() {
                       "message": "a database"});
     // Policies match by the canonical name and by the id, whatever the request says.
     let vault_id = bed.connect.vault_id("services").unwrap();
-    bed.policy(
-        "by-name",
-        json!({"match": {"vaults": ["services"]}, "rules": [rule]}),
-    )
-    .await;
+    bed.policy("by-name", json!({"match": {"vaults": ["services"]}, "rules": [rule]})).await;
     let rule = json!({"name": "id", "when": "refs.all(r, r.vault != 'SERVICES')", "score": 1, "message": "by id"});
-    bed.policy(
-        "by-id",
-        json!({"match": {"vaults": [vault_id]}, "rules": [rule]}),
-    )
-    .await;
+    bed.policy("by-id", json!({"match": {"vaults": [vault_id]}, "rules": [rule]})).await;
     let operator = bed.operator().await;
 
     let spellings = spellings(&bed, "services", "orders-db");
@@ -136,11 +111,7 @@ async fn all_spellings_of_one_item_are_scored_alike_and_read_the_same() {
         let name = format!("s{n}");
         let request = bed.wait_ready(&name).await;
         let decision = request.status.as_ref().unwrap().decision.clone().unwrap();
-        assert_eq!(
-            (decision.outcome, decision.risk_score),
-            (Outcome::Alerted, 60),
-            "{spelling}"
-        );
+        assert_eq!((decision.outcome, decision.risk_score), (Outcome::Alerted, 60), "{spelling}");
         assert_eq!(
             bed.secret_values(&name).await["password"],
             bed.value("orders-db", "password"),
@@ -148,11 +119,8 @@ async fn all_spellings_of_one_item_are_scored_alike_and_read_the_same() {
         );
         let lines = operator.audit.of("decision", &name);
         let items = lines[0]["items"].clone();
-        let now = (
-            json!(decision.factors),
-            items,
-            json!(request.status.unwrap().sync.unwrap().items),
-        );
+        let now =
+            (json!(decision.factors), items, json!(request.status.unwrap().sync.unwrap().items));
         assert_eq!(*first.get_or_insert_with(|| now.clone()), now, "{spelling}");
     }
     operator.stop().await;
@@ -163,19 +131,9 @@ async fn no_spelling_of_an_item_gets_past_a_policy_that_denies_it_by_name() {
     let bed = Bed::new("spell-deny").await;
     let rule = json!({"name": "no", "when": "refs.exists(r, r.vault == 'services' && r.item == 'orders-db')", "effect": "Deny",
                       "message": "not this one"});
-    bed.policy(
-        "strict",
-        json!({"match": {"vaults": ["serv*"]}, "rules": [rule]}),
-    )
-    .await;
+    bed.policy("strict", json!({"match": {"vaults": ["serv*"]}, "rules": [rule]})).await;
     let operator = bed.operator().await;
-    assert_told_alike(
-        &bed,
-        "d",
-        &spellings(&bed, "services", "orders-db"),
-        Reason::Denied,
-    )
-    .await;
+    assert_told_alike(&bed, "d", &spellings(&bed, "services", "orders-db"), Reason::Denied).await;
     assert_eq!(bed.connect.requests().route(ITEM), 0);
     operator.stop().await;
 }
@@ -200,16 +158,9 @@ async fn a_forbidden_vault_and_one_that_does_not_exist_are_told_alike_without_a_
     assert_told_alike(&bed, "f", &asked, Reason::VaultNotAllowed).await;
 
     let requests = bed.connect.requests();
-    assert_eq!(
-        requests.total,
-        requests.route("GET /v1/vaults"),
-        "{:?}",
-        requests.by_route
-    );
-    let span = requests
-        .log
-        .back()
-        .map_or(0, |last| last.at.as_secs() - requests.log[0].at.as_secs());
+    assert_eq!(requests.total, requests.route("GET /v1/vaults"), "{:?}", requests.by_route);
+    let span =
+        requests.log.back().map_or(0, |last| last.at.as_secs() - requests.log[0].at.as_secs());
     assert!(
         requests.total <= span + 3,
         "{} calls in {span} s are more than the poll's",
@@ -226,12 +177,7 @@ async fn a_forbidden_vault_and_one_that_does_not_exist_are_told_alike_without_a_
     ];
     assert_told_alike(&bed, "r", &after, Reason::VaultNotAllowed).await;
     let requests = bed.connect.requests();
-    assert_eq!(
-        requests.total,
-        requests.route("GET /v1/vaults"),
-        "{:?}",
-        requests.by_route
-    );
+    assert_eq!(requests.total, requests.route("GET /v1/vaults"), "{:?}", requests.by_route);
     operator.stop().await;
 }
 
@@ -250,11 +196,7 @@ async fn an_item_outside_a_rows_items_is_told_like_one_that_does_not_exist() {
     ]);
     assert_told_alike(&bed, "i", &asked, Reason::VaultNotAllowed).await;
     assert_eq!(bed.connect.requests().route(ITEM), 0);
-    assert_eq!(
-        bed.connect.requests().route(LIST),
-        1,
-        "one list of the one vault in use"
-    );
+    assert_eq!(bed.connect.requests().route(LIST), 1, "one list of the one vault in use");
 
     for (n, spelling) in spellings(&bed, "services", "orders-db").iter().enumerate() {
         ask(&bed, &format!("ok{n}"), spelling).await;
@@ -288,21 +230,14 @@ async fn one_forbidden_key_refuses_the_whole_request_and_is_the_only_one_named()
 async fn a_vault_renamed_out_of_its_row_is_forbidden_and_its_secrets_stay() {
     let bed = Bed::new("spell-renamed").await;
     let vault_id = bed.connect.vault_id("services").unwrap();
-    let operator = bed
-        .operator_with(Settings {
-            undo_window: Duration::ZERO,
-            ..Settings::for_tests()
-        })
-        .await;
+    let operator =
+        bed.operator_with(Settings { undo_window: Duration::ZERO, ..Settings::for_tests() }).await;
     ask(&bed, "by-id", &reference(&vault_id, "orders-db")).await;
     bed.wait_ready("by-id").await;
     let before = bed.secret("by-id").await.unwrap().metadata.resource_version;
     bed.connect.rename_vault("services", "payroll").unwrap();
     bed.wait_reason("by-id", Reason::VaultNotAllowed).await;
-    assert_eq!(
-        bed.secret("by-id").await.unwrap().metadata.resource_version,
-        before
-    );
+    assert_eq!(bed.secret("by-id").await.unwrap().metadata.resource_version, before);
     bed.connect.rename_vault("payroll", "services").unwrap();
     bed.wait_ready("by-id").await;
     operator.stop().await;
@@ -323,11 +258,7 @@ async fn a_connect_that_is_down_at_the_start_denies_no_spelling() {
     let operator = bed.operator().await;
     for name in ["by-id", "by-case"] {
         let request = bed.wait_reason(name, Reason::ConnectUnavailable).await;
-        assert_eq!(
-            condition(&request, "Ready").unwrap().status,
-            "True",
-            "the Secret is good"
-        );
+        assert_eq!(condition(&request, "Ready").unwrap().status, "True", "the Secret is good");
         assert_eq!(
             condition(&request, "Authorized")
                 .map(|c| &*c.reason)
@@ -345,8 +276,7 @@ async fn a_connect_that_is_down_at_the_start_denies_no_spelling() {
     bed.connect.restart().unwrap();
     bed.wait_reason("by-id", Reason::Synced).await;
     for n in 0..forbidden.len() {
-        bed.wait_reason(&format!("f-{n}"), Reason::VaultNotAllowed)
-            .await;
+        bed.wait_reason(&format!("f-{n}"), Reason::VaultNotAllowed).await;
     }
     operator.stop().await;
 }

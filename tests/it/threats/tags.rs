@@ -18,10 +18,7 @@ fn keys(bed: &Bed) -> Api<Secret> {
 }
 
 async fn lose_key(bed: &Bed) {
-    keys(bed)
-        .delete("portcullis-keys", &DeleteParams::default())
-        .await
-        .unwrap();
+    keys(bed).delete("portcullis-keys", &DeleteParams::default()).await.unwrap();
 }
 
 /// Every string of a value, and each part of those that dots, commas or colons divide.
@@ -71,16 +68,11 @@ async fn equal_data_in_two_requests_shows_as_no_equal_string() {
     bed.request_data("two", &data).await;
     bed.wait_ready("one").await;
     bed.wait_ready("two").await;
-    assert_eq!(
-        bed.secret_values("one").await,
-        bed.secret_values("two").await
-    );
+    assert_eq!(bed.secret_values("one").await, bed.secret_values("two").await);
     let (one, two) = (shown(&bed, "one").await, shown(&bed, "two").await);
     assert!(one.len() >= 4, "digest, tags and receipt: {one:?}");
-    let both: Vec<_> = one
-        .intersection(&two)
-        .filter(|text| !text.starts_with(&bed.class))
-        .collect();
+    let both: Vec<_> =
+        one.intersection(&two).filter(|text| !text.starts_with(&bed.class)).collect();
     assert!(both.is_empty(), "{both:?}");
     operator.stop().await;
 }
@@ -93,13 +85,9 @@ async fn a_value_that_comes_back_is_not_told_by_its_tag() {
     bed.wait_ready("orders").await;
     let first = bed.secret("orders").await.unwrap().annotations()[CONTENT_TAG].clone();
     let value = bed.value("orders-db", "password");
-    bed.connect
-        .set_field("services", "orders-db", "password", "rotated")
-        .unwrap();
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
     bed.wait_value("orders", "password", "rotated").await;
-    bed.connect
-        .set_field("services", "orders-db", "password", &value)
-        .unwrap();
+    bed.connect.set_field("services", "orders-db", "password", &value).unwrap();
     let secret = bed.wait_value("orders", "password", &value).await;
     assert_ne!(secret.annotations()[CONTENT_TAG], first);
     operator.stop().await;
@@ -112,20 +100,12 @@ async fn an_old_content_put_back_with_its_tags_is_noticed_and_repaired() {
     bed.request("orders", |_| {}).await;
     bed.wait_ready("orders").await;
     let old = bed.secret("orders").await.unwrap();
-    bed.connect
-        .set_field("services", "orders-db", "password", "rotated")
-        .unwrap();
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
     bed.wait_value("orders", "password", "rotated").await;
     let revision = |r: &portcullis::api::CredentialRequest| {
-        r.status
-            .as_ref()
-            .unwrap()
-            .sync
-            .as_ref()
-            .map(|s| s.content_revision)
+        r.status.as_ref().unwrap().sync.as_ref().map(|s| s.content_revision)
     };
-    bed.wait_request("orders", "at revision 2", |r| revision(r) == Some(2))
-        .await;
+    bed.wait_request("orders", "at revision 2", |r| revision(r) == Some(2)).await;
     let writes = operator.audit.of("write", "orders").len();
 
     bed.patch_secret(
@@ -140,10 +120,7 @@ async fn an_old_content_put_back_with_its_tags_is_noticed_and_repaired() {
         })
         .await;
     let line = operator.audit.of("write", "orders").pop().unwrap();
-    assert_eq!(
-        line["secret"]["change"], "repaired",
-        "somebody changed it: {line}"
-    );
+    assert_eq!(line["secret"]["change"], "repaired", "somebody changed it: {line}");
     assert_eq!(revision(&request), Some(2), "the content is what it was");
     operator.stop().await;
 }
@@ -155,9 +132,7 @@ async fn an_old_content_put_back_while_the_operator_is_down_is_repaired_at_its_s
     bed.request("orders", |_| {}).await;
     bed.wait_ready("orders").await;
     let old = bed.secret("orders").await.unwrap();
-    bed.connect
-        .set_field("services", "orders-db", "password", "rotated")
-        .unwrap();
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
     bed.wait_value("orders", "password", "rotated").await;
     operator.stop().await;
     bed.patch_secret(
@@ -183,10 +158,7 @@ async fn the_tags_of_one_request_make_no_secret_anothers() {
     bed.request("victim", |_| {}).await;
     let request = bed.wait_reason("victim", Reason::SecretNotOwned).await;
     assert_eq!(condition(&request, "Stalled").unwrap().status, "True");
-    assert_eq!(
-        bed.secret("victim").await.unwrap().resource_version(),
-        victim.resource_version()
-    );
+    assert_eq!(bed.secret("victim").await.unwrap().resource_version(), victim.resource_version());
     assert_eq!(bed.secret_values("victim").await["password"], "theirs");
     operator.stop().await;
 }
@@ -201,44 +173,27 @@ async fn a_lost_key_tags_equal_data_anew_and_overwrites_nothing_else() {
     }
     operator.stop().await;
     let same = bed.secret("same").await.unwrap();
-    let other = bed
-        .patch_secret("other", json!({"stringData": {"password": "by hand"}}))
-        .await;
+    let other = bed.patch_secret("other", json!({"stringData": {"password": "by hand"}})).await;
     lose_key(&bed).await;
 
     let operator = bed.operator().await;
     let after = bed
-        .wait_secret("same", |s| {
-            s.annotations()[OWNER_TAG] != same.annotations()[OWNER_TAG]
-        })
+        .wait_secret("same", |s| s.annotations()[OWNER_TAG] != same.annotations()[OWNER_TAG])
         .await;
-    assert_eq!(
-        (after.uid(), after.creation_timestamp()),
-        (same.uid(), same.creation_timestamp())
-    );
+    assert_eq!((after.uid(), after.creation_timestamp()), (same.uid(), same.creation_timestamp()));
     assert_eq!(after.data, same.data);
     let request = bed.wait_ready("same").await;
     assert_eq!(request.status.unwrap().sync.unwrap().content_revision, 1);
-    assert_eq!(
-        operator.audit.of("write", "same")[0]["secret"]["change"],
-        "retagged"
-    );
+    assert_eq!(operator.audit.of("write", "same")[0]["secret"]["change"], "retagged");
 
     let request = bed.wait_reason("other", Reason::SecretNotOwned).await;
     let message = &condition(&request, "Ready").unwrap().message;
     let command = format!("kubectl delete secret --namespace {} other", bed.namespace);
-    assert!(
-        message.contains(&command) && message.contains("portcullis-keys"),
-        "{message}"
-    );
-    assert_eq!(
-        bed.secret("other").await.unwrap().resource_version(),
-        other.resource_version()
-    );
+    assert!(message.contains(&command) && message.contains("portcullis-keys"), "{message}");
+    assert_eq!(bed.secret("other").await.unwrap().resource_version(), other.resource_version());
     // The command resolves it.
     bed.delete_secret("other").await;
-    bed.wait_value("other", "password", &bed.value("orders-db", "password"))
-        .await;
+    bed.wait_value("other", "password", &bed.value("orders-db", "password")).await;
     bed.wait_ready("other").await;
     operator.stop().await;
 }
@@ -253,11 +208,7 @@ async fn a_new_key_beside_the_old_one_writes_no_secret_until_something_changes()
     operator.stop().await;
     let entry = json!({"stringData": {"key-0002": "k".repeat(32)}});
     keys(&bed)
-        .patch(
-            "portcullis-keys",
-            &PatchParams::default(),
-            &Patch::Merge(&entry),
-        )
+        .patch("portcullis-keys", &PatchParams::default(), &Patch::Merge(&entry))
         .await
         .unwrap();
 
@@ -266,20 +217,13 @@ async fn a_new_key_beside_the_old_one_writes_no_secret_until_something_changes()
     // A second request is done under the new key: by then the first one was looked at.
     bed.request("second", |_| {}).await;
     bed.wait_ready("second").await;
-    assert_eq!(
-        bed.secret("orders").await.unwrap().resource_version(),
-        secret.resource_version()
-    );
-    assert_eq!(
-        bed.get_request("orders").await.resource_version(),
-        before.resource_version()
-    );
+    assert_eq!(bed.secret("orders").await.unwrap().resource_version(), secret.resource_version());
+    assert_eq!(bed.get_request("orders").await.resource_version(), before.resource_version());
     assert!(operator.audit.of("write", "orders").is_empty());
 
     // A label of somebody else's is looked at, and is nothing to repair.
-    let labelled = bed
-        .patch_secret("orders", json!({"metadata": {"labels": {"team": "shop"}}}))
-        .await;
+    let labelled =
+        bed.patch_secret("orders", json!({"metadata": {"labels": {"team": "shop"}}})).await;
     let version = labelled.resource_version().unwrap();
     bed.wait_request("orders", "to account for the label", |r| {
         r.status
@@ -290,23 +234,13 @@ async fn a_new_key_beside_the_old_one_writes_no_secret_until_something_changes()
             .is_some_and(|s| s.receipt.contains(&format!(".{version}.")))
     })
     .await;
-    assert_eq!(
-        bed.secret("orders").await.unwrap().resource_version(),
-        Some(version)
-    );
+    assert_eq!(bed.secret("orders").await.unwrap().resource_version(), Some(version));
 
-    bed.connect
-        .set_field("services", "orders-db", "password", "rotated")
-        .unwrap();
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
     let after = bed.wait_value("orders", "password", "rotated").await;
     assert_eq!(after.uid(), secret.uid());
     bed.wait_request("orders", "at revision 2", |r| {
-        r.status
-            .as_ref()
-            .unwrap()
-            .sync
-            .as_ref()
-            .is_some_and(|s| s.content_revision == 2)
+        r.status.as_ref().unwrap().sync.as_ref().is_some_and(|s| s.content_revision == 2)
     })
     .await;
     assert_eq!(

@@ -125,10 +125,7 @@ impl Cluster {
         for crd in crds {
             wait_served(&client, crd).await?;
         }
-        Ok(Self {
-            access,
-            _control_plane: control_plane,
-        })
+        Ok(Self { access, _control_plane: control_plane })
     }
 }
 
@@ -141,13 +138,7 @@ impl Access {
                 .await?;
         // A test wants to see an error, not wait for its end.
         config.default_retry = false;
-        Ok(Self {
-            config,
-            kubeconfig,
-            path,
-            kubectl,
-            dir,
-        })
+        Ok(Self { config, kubeconfig, path, kubectl, dir })
     }
 
     /// How to reach the cluster as its administrator.
@@ -211,11 +202,7 @@ impl Access {
         for user in &mut kubeconfig.auth_infos {
             user.auth_info = Some(auth_info.clone());
         }
-        for context in kubeconfig
-            .contexts
-            .iter_mut()
-            .filter_map(|c| c.context.as_mut())
-        {
+        for context in kubeconfig.contexts.iter_mut().filter_map(|c| c.context.as_mut()) {
             context.namespace = Some(namespace.to_owned());
         }
         // JSON is YAML.
@@ -231,18 +218,13 @@ impl Access {
             },
             ..TokenRequest::default()
         };
-        let answer = accounts
-            .create_token_request(name, &PostParams::default(), &request)
-            .await;
+        let answer = accounts.create_token_request(name, &PostParams::default(), &request).await;
         let token = answer
             .with_context(|| format!("no token for ServiceAccount {namespace}/{name}"))?
             .status
             .context("a TokenRequest without an answer")?
             .token;
-        Ok(AuthInfo {
-            token: Some(token.into()),
-            ..AuthInfo::default()
-        })
+        Ok(AuthInfo { token: Some(token.into()), ..AuthInfo::default() })
     }
 
     /// The administrator's kubeconfig.
@@ -279,10 +261,7 @@ fn start_control_plane() -> anyhow::Result<(ControlPlane, Announcement)> {
     let script = manifests::repository().join("tests/cluster/build.sh");
     let output = Command::new("sh").arg(script).arg("--path").output()?;
     if !output.status.success() {
-        bail!(
-            "build.sh --path failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        bail!("build.sh --path failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     let up = Path::new(String::from_utf8(output.stdout)?.trim()).join("up");
     if !up.exists() {
@@ -309,28 +288,15 @@ async fn wait_served(client: &Client, crd: Value) -> anyhow::Result<()> {
     let crd: CustomResourceDefinition = serde_json::from_value(crd)?;
     let name = crd.metadata.name.context("a CRD without a name")?;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    wait::until(
-        &format!("CRD {name} to be established"),
-        wait::WAIT,
-        async || {
-            let found = api.get(&name).await.map_err(|e| e.to_string())?;
-            let conditions = found.status.and_then(|s| s.conditions).unwrap_or_default();
-            let established = conditions
-                .iter()
-                .any(|c| c.type_ == "Established" && c.status == "True");
-            established
-                .then_some(())
-                .ok_or_else(|| format!("{conditions:?}"))
-        },
-    )
+    wait::until(&format!("CRD {name} to be established"), wait::WAIT, async || {
+        let found = api.get(&name).await.map_err(|e| e.to_string())?;
+        let conditions = found.status.and_then(|s| s.conditions).unwrap_or_default();
+        let established = conditions.iter().any(|c| c.type_ == "Established" && c.status == "True");
+        established.then_some(()).ok_or_else(|| format!("{conditions:?}"))
+    })
     .await;
 
-    let version = &crd
-        .spec
-        .versions
-        .first()
-        .context("a CRD without a version")?
-        .name;
+    let version = &crd.spec.versions.first().context("a CRD without a version")?.name;
     let resource = ApiResource {
         group: crd.spec.group.clone(),
         version: version.clone(),
@@ -340,11 +306,7 @@ async fn wait_served(client: &Client, crd: Value) -> anyhow::Result<()> {
     };
     let objects: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     wait::until(&format!("{name} to be served"), wait::WAIT, async || {
-        objects
-            .list(&ListParams::default().limit(1))
-            .await
-            .map(|_| ())
-            .map_err(|e| e.to_string())
+        objects.list(&ListParams::default().limit(1)).await.map(|_| ()).map_err(|e| e.to_string())
     })
     .await;
     Ok(())

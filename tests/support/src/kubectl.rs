@@ -54,14 +54,9 @@ impl Kubectl {
         if let Some(dir) = access.dir() {
             command.env("KUBECACHEDIR", dir.join("kubectl-cache"));
         }
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .kill_on_drop(true)
-            .spawn()
-            .expect("kubectl starts; run `make cluster`");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.kill_on_drop(true).spawn().expect("kubectl starts; run `make cluster`");
         let mut stdin = child.stdin.take().expect("stdin is a pipe");
         // One that does not read its input closes it.
         let _ = stdin.write_all(input.as_bytes()).await;

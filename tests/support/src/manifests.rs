@@ -62,11 +62,8 @@ pub fn crds() -> anyhow::Result<Vec<Value>> {
 /// # Errors
 /// When it has no apiVersion or kind.
 pub fn api(client: &Client, object: &Value) -> anyhow::Result<Api<DynamicObject>> {
-    let text = |field: &str| {
-        object[field]
-            .as_str()
-            .with_context(|| format!("an object has no {field}"))
-    };
+    let text =
+        |field: &str| object[field].as_str().with_context(|| format!("an object has no {field}"));
     let (version, kind) = (text("apiVersion")?, text("kind")?);
     let (group, version) = version.split_once('/').unwrap_or(("", version));
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
@@ -81,9 +78,7 @@ pub fn api(client: &Client, object: &Value) -> anyhow::Result<Api<DynamicObject>
 /// # Errors
 /// When the API server refuses it.
 pub async fn apply(client: &Client, object: &Value) -> anyhow::Result<DynamicObject> {
-    let params = PatchParams::apply(FIELD_MANAGER)
-        .force()
-        .validation_strict();
+    let params = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
     send(client, object, &params).await
 }
 
@@ -92,10 +87,7 @@ pub async fn apply(client: &Client, object: &Value) -> anyhow::Result<DynamicObj
 /// # Errors
 /// When it would not.
 pub async fn dry_run(client: &Client, object: &Value) -> anyhow::Result<DynamicObject> {
-    let params = PatchParams::apply(FIELD_MANAGER)
-        .force()
-        .validation_strict()
-        .dry_run();
+    let params = PatchParams::apply(FIELD_MANAGER).force().validation_strict().dry_run();
     send(client, object, &params).await
 }
 
@@ -104,11 +96,7 @@ async fn send(
     object: &Value,
     params: &PatchParams,
 ) -> anyhow::Result<DynamicObject> {
-    let name = object["metadata"]["name"]
-        .as_str()
-        .context("an object has no name")?;
-    let applied = api(client, object)?
-        .patch(name, params, &Patch::Apply(object))
-        .await;
+    let name = object["metadata"]["name"].as_str().context("an object has no name")?;
+    let applied = api(client, object)?.patch(name, params, &Patch::Apply(object)).await;
     applied.with_context(|| format!("cannot apply {} {name}", object["kind"]))
 }

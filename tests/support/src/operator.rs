@@ -27,10 +27,7 @@ pub struct AuditLines(Arc<Mutex<Vec<u8>>>);
 
 impl Write for AuditLines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(bytes);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
         Ok(bytes.len())
     }
 
@@ -89,11 +86,7 @@ impl Bed {
         tokio::time::timeout(Duration::from_secs(30), ready.ready())
             .await
             .expect("the operator becomes ready");
-        TestOperator {
-            operator,
-            metrics,
-            audit,
-        }
+        TestOperator { operator, metrics, audit }
     }
 }
 

@@ -29,10 +29,7 @@ where
             Ok(Err(other)) => seen = other,
             Err(_) => {}
         }
-        assert!(
-            start.elapsed() < timeout,
-            "waited {timeout:?} for {what}; last seen: {seen}"
-        );
+        assert!(start.elapsed() < timeout, "waited {timeout:?} for {what}; last seen: {seen}");
         tokio::time::sleep(PAUSE).await;
     }
 }

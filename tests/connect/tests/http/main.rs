@@ -49,10 +49,7 @@ impl Answer {
 }
 
 pub(crate) fn send(at: &str, method: &str, target: &str, token: &str, body: &str) -> Answer {
-    let at: SocketAddr = at
-        .trim_start_matches("http://")
-        .parse()
-        .expect("an address");
+    let at: SocketAddr = at.trim_start_matches("http://").parse().expect("an address");
     let mut stream = TcpStream::connect(at).expect("a connection");
     let request = format!(
         "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nUser-Agent: test/1\r\n\
@@ -63,16 +60,8 @@ pub(crate) fn send(at: &str, method: &str, target: &str, token: &str, body: &str
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("an answer");
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|s| s.parse().ok())
-        .expect("a status");
-    Answer {
-        status,
-        head: head.to_lowercase(),
-        body: body.to_owned(),
-    }
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
 }
 
 pub(crate) fn get(server: &ConnectDev, target: &str) -> Answer {

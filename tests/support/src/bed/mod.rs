@@ -140,11 +140,8 @@ impl Bed {
             } else {
                 object["metadata"]["namespace"] = json!(self.operator_namespace);
             }
-            for subject in object
-                .get_mut("subjects")
-                .and_then(Value::as_array_mut)
-                .into_iter()
-                .flatten()
+            for subject in
+                object.get_mut("subjects").and_then(Value::as_array_mut).into_iter().flatten()
             {
                 subject["namespace"] = json!(self.operator_namespace);
             }
@@ -181,25 +178,19 @@ impl Bed {
 
     /// How the operator reaches the cluster: as its ServiceAccount, with the rights of `deploy/`.
     pub async fn service_account_config(&self) -> Config {
-        let config = self
-            .cluster
-            .service_account_config(&self.operator_namespace, OPERATOR);
+        let config = self.cluster.service_account_config(&self.operator_namespace, OPERATOR);
         config.await.expect("the ServiceAccount exists")
     }
 
     /// A client of the operator's ServiceAccount.
     pub async fn service_account_client(&self) -> Client {
-        let client = self
-            .cluster
-            .service_account_client(&self.operator_namespace, OPERATOR);
+        let client = self.cluster.service_account_client(&self.operator_namespace, OPERATOR);
         client.await.expect("the ServiceAccount exists")
     }
 
     /// A kubeconfig of the operator's ServiceAccount, for a process.
     pub async fn service_account_kubeconfig(&self) -> String {
-        let text = self
-            .cluster
-            .service_account_kubeconfig(&self.operator_namespace, OPERATOR);
+        let text = self.cluster.service_account_kubeconfig(&self.operator_namespace, OPERATOR);
         text.await.expect("the ServiceAccount exists")
     }
 
@@ -235,9 +226,7 @@ impl Bed {
 
     /// Applies any object, strictly.
     pub async fn apply(&self, object: Value) {
-        manifests::apply(&self.client, &object)
-            .await
-            .unwrap_or_else(|error| panic!("{error:#}"));
+        manifests::apply(&self.client, &object).await.unwrap_or_else(|error| panic!("{error:#}"));
     }
 
     /// Removes what is cluster-wide and starts the end of the namespaces, for a cluster that outlives the test.
@@ -248,16 +237,11 @@ impl Bed {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         // What a test deleted itself is gone as well.
         let _ = servers.delete(&self.server, &all).await;
-        for policy in policies
-            .list(&ListParams::default())
-            .await
-            .map(|l| l.items)
-            .unwrap_or_default()
+        for policy in
+            policies.list(&ListParams::default()).await.map(|l| l.items).unwrap_or_default()
         {
             if policy.spec.class() == self.class {
-                let _ = policies
-                    .delete(&policy.metadata.name.unwrap_or_default(), &all)
-                    .await;
+                let _ = policies.delete(&policy.metadata.name.unwrap_or_default(), &all).await;
             }
         }
         let _ = namespaces.delete(&self.namespace, &all).await;
@@ -267,11 +251,7 @@ impl Bed {
 
 fn value(canary: &str, item: &str, field: &str) -> String {
     let value = format!("{canary}-{item}-{field}");
-    if field == "url" {
-        format!("postgres://{value}.internal:5432/app")
-    } else {
-        value
-    }
+    if field == "url" { format!("postgres://{value}.internal:5432/app") } else { value }
 }
 
 fn state(canary: &str, token: &str) -> StateSpec {

@@ -20,10 +20,7 @@ impl Bed {
 
     /// The Secret of a name in the tenant's namespace, if there is one.
     pub async fn secret(&self, name: &str) -> Option<Secret> {
-        self.secrets()
-            .get_opt(name)
-            .await
-            .expect("Secrets can be read")
+        self.secrets().get_opt(name).await.expect("Secrets can be read")
     }
 
     /// The values of a Secret, as text.
@@ -31,16 +28,9 @@ impl Bed {
     /// # Panics
     /// When there is none of that name, or a value is not text.
     pub async fn secret_values(&self, name: &str) -> BTreeMap<String, String> {
-        let data = self
-            .secret(name)
-            .await
-            .expect("the Secret exists")
-            .data
-            .unwrap_or_default();
+        let data = self.secret(name).await.expect("the Secret exists").data.unwrap_or_default();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the value is text");
-        data.into_iter()
-            .map(|(key, value)| (key, text(value.0)))
-            .collect()
+        data.into_iter().map(|(key, value)| (key, text(value.0))).collect()
     }
 
     /// Creates a Secret as somebody other than Portcullis would.
@@ -53,12 +43,7 @@ impl Bed {
                 name: Some(name.to_owned()),
                 ..kube::api::ObjectMeta::default()
             },
-            string_data: Some(
-                values
-                    .iter()
-                    .map(|&(k, v)| (k.to_owned(), v.to_owned()))
-                    .collect(),
-            ),
+            string_data: Some(values.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect()),
             ..Secret::default()
         };
         self.secrets()
@@ -72,10 +57,8 @@ impl Bed {
     /// # Panics
     /// When the API server refuses it.
     pub async fn patch_secret(&self, name: &str, patch: Value) -> Secret {
-        let patched = self
-            .secrets()
-            .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await;
+        let patched =
+            self.secrets().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
         patched.expect("the Secret can be changed")
     }
 
@@ -93,15 +76,9 @@ impl Bed {
     /// Waits until there is no Secret of a name.
     pub async fn wait_no_secret(&self, name: &str) {
         // Garbage collection learns of new kinds each 30 seconds.
-        wait::until(
-            &format!("Secret {name} to be gone"),
-            wait::LONGEST,
-            async || {
-                self.secret(name)
-                    .await
-                    .map_or(Ok(()), |_| Err("it is there".to_owned()))
-            },
-        )
+        wait::until(&format!("Secret {name} to be gone"), wait::LONGEST, async || {
+            self.secret(name).await.map_or(Ok(()), |_| Err("it is there".to_owned()))
+        })
         .await;
     }
 
@@ -116,10 +93,7 @@ impl Bed {
     /// # Panics
     /// When it was deleted.
     pub async fn get_server(&self) -> ConnectServer {
-        self.servers()
-            .get(&self.server)
-            .await
-            .expect("the ConnectServer exists")
+        self.servers().get(&self.server).await.expect("the ConnectServer exists")
     }
 
     /// Merges a patch such as `{"spec": {"pollInterval": "2s"}}` into the bed's ConnectServer.
@@ -160,20 +134,10 @@ impl Bed {
             &format!("{type_} of the ConnectServer to say {reason}"),
             wait::WAIT,
             async || {
-                let server = self
-                    .servers()
-                    .get(&self.server)
-                    .await
-                    .map_err(|e| e.to_string())?;
-                let conditions = server
-                    .status
-                    .as_ref()
-                    .map(|s| s.conditions.as_slice())
-                    .unwrap_or_default();
-                if conditions
-                    .iter()
-                    .any(|c| c.type_ == type_ && c.reason == reason.as_str())
-                {
+                let server = self.servers().get(&self.server).await.map_err(|e| e.to_string())?;
+                let conditions =
+                    server.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+                if conditions.iter().any(|c| c.type_ == type_ && c.reason == reason.as_str()) {
                     Ok(server)
                 } else {
                     Err(format!("{conditions:?}"))
@@ -217,27 +181,20 @@ impl Bed {
 
     /// Waits for the `Valid` condition of a policy to have a status; the policy.
     pub async fn wait_policy(&self, name: &str, status: &str) -> CredentialPolicy {
-        wait::until(
-            &format!("policy {name} to be Valid={status}"),
-            wait::WAIT,
-            async || {
-                let policy = self.policies().get(name).await.map_err(|e| e.to_string())?;
-                let conditions = policy
-                    .status
-                    .as_ref()
-                    .map(|s| s.conditions.as_slice())
-                    .unwrap_or_default();
-                let generation = policy.metadata.generation;
-                let valid = |c: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-                    c.type_ == "Valid" && c.status == status && c.observed_generation == generation
-                };
-                if conditions.iter().any(|c| valid(&c)) {
-                    Ok(policy)
-                } else {
-                    Err(format!("{conditions:?}"))
-                }
-            },
-        )
+        wait::until(&format!("policy {name} to be Valid={status}"), wait::WAIT, async || {
+            let policy = self.policies().get(name).await.map_err(|e| e.to_string())?;
+            let conditions =
+                policy.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+            let generation = policy.metadata.generation;
+            let valid = |c: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+                c.type_ == "Valid" && c.status == status && c.observed_generation == generation
+            };
+            if conditions.iter().any(|c| valid(&c)) {
+                Ok(policy)
+            } else {
+                Err(format!("{conditions:?}"))
+            }
+        })
         .await
     }
 
@@ -248,13 +205,8 @@ impl Bed {
     pub async fn label_namespace(&self, label: &str, value: Option<&str>) {
         let api: Api<Namespace> = Api::all(self.client.clone());
         let patch = json!({"metadata": {"labels": {label: value}}});
-        let patched = api
-            .patch(
-                &self.namespace,
-                &PatchParams::default(),
-                &Patch::Merge(&patch),
-            )
-            .await;
+        let patched =
+            api.patch(&self.namespace, &PatchParams::default(), &Patch::Merge(&patch)).await;
         patched.expect("the namespace can be labelled");
     }
 

@@ -50,9 +50,7 @@ impl SecretHistory {
     /// Whether the Secret of a name was ever gone.
     #[must_use]
     pub fn was_deleted(&self, name: &str) -> bool {
-        self.of(name)
-            .iter()
-            .any(|seen| matches!(seen, Seen::Deleted(_)))
+        self.of(name).iter().any(|seen| matches!(seen, Seen::Deleted(_)))
     }
 }
 
@@ -74,17 +72,9 @@ impl Bed {
     pub async fn observe_secrets(&self) -> SecretHistory {
         let api = self.secrets();
         let list = api.list(&ListParams::default()).await;
-        let version = list
-            .expect("Secrets can be listed")
-            .metadata
-            .resource_version;
-        let events = api
-            .watch(&WatchParams::default(), &version.unwrap_or_default())
-            .await;
-        let mut events = events
-            .expect("Secrets can be watched")
-            .into_stream()
-            .boxed();
+        let version = list.expect("Secrets can be listed").metadata.resource_version;
+        let events = api.watch(&WatchParams::default(), &version.unwrap_or_default()).await;
+        let mut events = events.expect("Secrets can be watched").into_stream().boxed();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let kept = seen.clone();
         let task = tokio::spawn(async move {
@@ -95,9 +85,7 @@ impl Bed {
                     WatchEvent::Deleted(secret) => Seen::Deleted(Box::new(secret)),
                     WatchEvent::Bookmark(_) | WatchEvent::Error(_) => continue,
                 };
-                kept.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(event);
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push(event);
             }
         });
         SecretHistory { seen, task }
@@ -108,17 +96,9 @@ impl Bed {
     /// # Panics
     /// When the cluster is not one of ours and so has no such log.
     pub async fn operator_calls(&self) -> Vec<Value> {
-        let log = self
-            .cluster
-            .audit_log()
-            .expect("the cluster has an audit log");
-        let text = tokio::fs::read(log)
-            .await
-            .expect("the audit log is readable");
-        let user = format!(
-            "system:serviceaccount:{}:{OPERATOR}",
-            self.operator_namespace
-        );
+        let log = self.cluster.audit_log().expect("the cluster has an audit log");
+        let text = tokio::fs::read(log).await.expect("the audit log is readable");
+        let user = format!("system:serviceaccount:{}:{OPERATOR}", self.operator_namespace);
         String::from_utf8_lossy(&text)
             .lines()
             .filter(|line| line.contains(&user))
@@ -135,9 +115,7 @@ impl Bed {
             call["verb"] == verb
                 && call["objectRef"]["resource"] == "secrets"
                 && call["objectRef"]["name"] == name
-                && call["responseStatus"]["code"]
-                    .as_u64()
-                    .is_some_and(|c| c < 300)
+                && call["responseStatus"]["code"].as_u64().is_some_and(|c| c < 300)
         };
         calls.iter().filter(concerns).count()
     }

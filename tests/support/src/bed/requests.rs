@@ -18,11 +18,7 @@ pub fn condition<'r>(request: &'r CredentialRequest, type_: &str) -> Option<&'r 
 }
 
 fn conditions(request: &CredentialRequest) -> &[Condition] {
-    request
-        .status
-        .as_ref()
-        .map(|s| s.conditions.as_slice())
-        .unwrap_or_default()
+    request.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default()
 }
 
 /// Whether status speaks of the spec as it is.
@@ -76,19 +72,14 @@ impl Bed {
         let mut spec = self.spec();
         change(&mut spec);
         let request = CredentialRequest::new(name, spec);
-        let created = self
-            .requests()
-            .create(&PostParams::default(), &request)
-            .await;
+        let created = self.requests().create(&PostParams::default(), &request).await;
         created.unwrap_or_else(|error| panic!("request {name} is refused: {error}"))
     }
 
     /// Creates a request of [`Bed::spec`] with these keys and references instead of its own.
     pub async fn request_data(&self, name: &str, data: &[(&str, &str)]) -> CredentialRequest {
-        let data: Vec<_> = data
-            .iter()
-            .map(|(key, reference)| json!({"key": key, "ref": reference}))
-            .collect();
+        let data: Vec<_> =
+            data.iter().map(|(key, reference)| json!({"key": key, "ref": reference})).collect();
         let data = serde_json::from_value(json!(data)).expect("the entries are entries");
         self.request(name, |spec| spec.data = data).await
     }
@@ -110,18 +101,9 @@ impl Bed {
         fill(&mut request["apiVersion"], json!("portcullis.dev/v1alpha1"));
         fill(&mut request["kind"], json!("CredentialRequest"));
         fill(&mut request["metadata"]["namespace"], json!(self.namespace));
-        fill(
-            &mut request["spec"]["serverRef"],
-            json!({"name": self.server}),
-        );
-        let name = request["metadata"]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        let namespace = request["metadata"]["namespace"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        fill(&mut request["spec"]["serverRef"], json!({"name": self.server}));
+        let name = request["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let namespace = request["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
         let params = PatchParams::apply("bed").force().validation_strict();
         let api: Api<CredentialRequest> = Api::namespaced(self.client.clone(), &namespace);
         api.patch(&name, &params, &Patch::Apply(&request)).await
@@ -132,27 +114,21 @@ impl Bed {
     /// # Panics
     /// When the API server refuses it.
     pub async fn patch_request(&self, name: &str, patch: Value) -> CredentialRequest {
-        let patched = self
-            .requests()
-            .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await;
+        let patched =
+            self.requests().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
         patched.unwrap_or_else(|error| panic!("request {name} cannot be changed: {error}"))
     }
 
     /// Deletes a request, and waits until it is gone.
     pub async fn delete_request(&self, name: &str) {
         let api = self.requests();
-        api.delete(name, &DeleteParams::default())
-            .await
-            .expect("the request can be deleted");
-        wait::until(
-            &format!("request {name} to be gone"),
-            wait::WAIT,
-            async || match api.get_opt(name).await.map_err(|e| e.to_string())? {
+        api.delete(name, &DeleteParams::default()).await.expect("the request can be deleted");
+        wait::until(&format!("request {name} to be gone"), wait::WAIT, async || {
+            match api.get_opt(name).await.map_err(|e| e.to_string())? {
                 None => Ok(()),
                 Some(request) => Err(format!("finalizers {:?}", request.finalizers())),
-            },
-        )
+            }
+        })
         .await;
     }
 
@@ -174,11 +150,7 @@ impl Bed {
         let api = self.requests();
         wait::until(&format!("request {name} {what}"), wait::WAIT, async || {
             let request = api.get(name).await.map_err(|e| e.to_string())?;
-            if is_observed(&request) && is(&request) {
-                Ok(request)
-            } else {
-                Err(seen(&request))
-            }
+            if is_observed(&request) && is(&request) { Ok(request) } else { Err(seen(&request)) }
         })
         .await
     }
@@ -193,8 +165,7 @@ impl Bed {
     /// Waits for any condition to have a reason.
     pub async fn wait_reason(&self, name: &str, reason: Reason) -> CredentialRequest {
         let has = |r: &CredentialRequest| conditions(r).iter().any(|c| c.reason == reason.as_str());
-        self.wait_request(name, &format!("to say {reason}"), has)
-            .await
+        self.wait_request(name, &format!("to say {reason}"), has).await
     }
 
     /// Waits for the Secret of a name to be as `is` says.
@@ -233,11 +204,8 @@ impl Bed {
     /// The Events of a request, oldest first.
     pub async fn events(&self, name: &str) -> Vec<Event> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        let mut events = api
-            .list(&ListParams::default())
-            .await
-            .expect("Events can be listed")
-            .items;
+        let mut events =
+            api.list(&ListParams::default()).await.expect("Events can be listed").items;
         events.retain(|event| {
             event.regarding.as_ref().is_some_and(|r| {
                 r.kind.as_deref() == Some("CredentialRequest") && r.name.as_deref() == Some(name)

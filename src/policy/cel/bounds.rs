@@ -1,0 +1,167 @@
+//! What an expression may be made of, and how deep. Checked before it is evaluated, since the interpreter
+//! has no limit of its own.
+
+use kube_cel::cel::common::ast::{EntryExpr, Expr, IdedExpr};
+
+use super::CompileError;
+
+/// How deep the parsed expression may be: a long sum or path nests without a bracket, and evaluation recurses.
+pub(super) const MAX_DEPTH: usize = 32;
+/// How deep comprehensions (`all`, `exists`, `map`, …) may nest: each level multiplies the cost by the
+/// number of references.
+pub(super) const MAX_COMPREHENSIONS: usize = 2;
+/// The variables that rules may read.
+const VARIABLES: [&str; 3] = ["namespace", "refs", "request"];
+/// The functions that rules may call. Left out is what makes much from little (`lists.range`, `replace`).
+const FUNCTIONS: [&str; 15] = [
+    "contains",
+    "endsWith",
+    "int",
+    "join",
+    "lowerAscii",
+    "matches",
+    "size",
+    "split",
+    "startsWith",
+    "string",
+    "trim",
+    "upperAscii",
+    "sets.contains",
+    "sets.equivalent",
+    "sets.intersects",
+];
+
+/// An upper bound of how deep the parser will recurse, found without parsing.
+pub(super) fn nesting(source: &str) -> usize {
+    let (mut open, mut deepest, mut unary, mut conditionals) = (0_usize, 0, 0_usize, 0_usize);
+    let mut quote = None;
+    let mut escaped = false;
+    for c in source.chars() {
+        if let Some(end) = quote {
+            if escaped {
+                escaped = false;
+            } else if c == '\\' {
+                escaped = true;
+            } else if c == end {
+                quote = None;
+            }
+            continue;
+        }
+        match c {
+            '"' | '\'' => quote = Some(c),
+            '(' | '[' | '{' => open += 1,
+            ')' | ']' | '}' => open = open.saturating_sub(1),
+            '!' | '-' => unary += 1,
+            '?' => conditionals += 1,
+            _ => {}
+        }
+        if !matches!(c, '!' | '-' | ' ') {
+            unary = 0;
+        }
+        deepest = deepest.max(open + unary + conditionals);
+    }
+    deepest
+}
+
+/// Walks an expression and refuses what rules do not have.
+#[derive(Default)]
+pub(super) struct Checker<'e> {
+    /// The variables of the comprehensions around.
+    scope: Vec<&'e str>,
+    depth: usize,
+}
+
+impl<'e> Checker<'e> {
+    pub(super) fn check(
+        &mut self,
+        expression: &'e IdedExpr,
+        comprehensions: usize,
+    ) -> Result<(), CompileError> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(CompileError::TooDeep);
+        }
+        self.inspect(&expression.expr, comprehensions)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn inspect(&mut self, expression: &'e Expr, comprehensions: usize) -> Result<(), CompileError> {
+        match expression {
+            Expr::Unspecified | Expr::Literal(_) => Ok(()),
+            Expr::Ident(name) => {
+                let known = name.starts_with('@')
+                    || VARIABLES.contains(&name.as_str())
+                    || self.scope.contains(&name.as_str());
+                if known {
+                    Ok(())
+                } else {
+                    Err(CompileError::UnknownVariable(name.chars().take(64).collect()))
+                }
+            }
+            Expr::Select(select) => self.check(&select.operand, comprehensions),
+            Expr::Call(call) => {
+                // `sets.contains(a, b)` is parsed as a call of `contains` on an identifier `sets`.
+                let qualified = match call.target.as_ref().map(|t| &t.expr) {
+                    Some(Expr::Ident(target)) if !self.scope.contains(&target.as_str()) => {
+                        Some(format!("{target}.{}", call.func_name))
+                            .filter(|name| FUNCTIONS.contains(&name.as_str()))
+                    }
+                    _ => None,
+                };
+                let operator = !call.func_name.starts_with(|c: char| c.is_ascii_alphabetic());
+                if qualified.is_none() {
+                    if !operator && !FUNCTIONS.contains(&call.func_name.as_str()) {
+                        return Err(CompileError::UnknownFunction(
+                            call.func_name.chars().take(64).collect(),
+                        ));
+                    }
+                    if let Some(target) = &call.target {
+                        self.check(target, comprehensions)?;
+                    }
+                }
+                call.args.iter().try_for_each(|argument| self.check(argument, comprehensions))
+            }
+            Expr::List(list) => {
+                list.elements.iter().try_for_each(|element| self.check(element, comprehensions))
+            }
+            Expr::Map(map) => {
+                self.check_entries(map.entries.iter().map(|e| &e.expr), comprehensions)
+            }
+            Expr::Struct(object) => {
+                self.check_entries(object.entries.iter().map(|e| &e.expr), comprehensions)
+            }
+            Expr::Comprehension(comprehension) => {
+                let inner = comprehensions + 1;
+                if inner > MAX_COMPREHENSIONS {
+                    return Err(CompileError::TooManyComprehensions);
+                }
+                self.check(&comprehension.iter_range, comprehensions)?;
+                self.check(&comprehension.accu_init, comprehensions)?;
+                let outer = self.scope.len();
+                self.scope.push(&comprehension.iter_var);
+                self.scope.extend(comprehension.iter_var2.as_deref());
+                self.scope.push(&comprehension.accu_var);
+                self.check(&comprehension.loop_cond, inner)?;
+                self.check(&comprehension.loop_step, inner)?;
+                self.check(&comprehension.result, inner)?;
+                self.scope.truncate(outer);
+                Ok(())
+            }
+        }
+    }
+
+    fn check_entries(
+        &mut self,
+        mut entries: impl Iterator<Item = &'e EntryExpr>,
+        comprehensions: usize,
+    ) -> Result<(), CompileError> {
+        entries.try_for_each(|entry| match entry {
+            EntryExpr::StructField(field) => self.check(&field.value, comprehensions),
+            EntryExpr::MapEntry(entry) => {
+                self.check(&entry.key, comprehensions)?;
+                self.check(&entry.value, comprehensions)
+            }
+        })
+    }
+}
