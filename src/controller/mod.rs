@@ -1,5 +1,5 @@
 //! The operator: watches fill the index, the index fills the queue, and each request in it takes the path
-//! of [`reconcile`].
+//! of `reconcile`.
 
 mod dispatch;
 mod examine;
