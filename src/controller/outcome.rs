@@ -158,21 +158,31 @@ impl Reconciler {
                     SystemTime::now()
                 }
             }),
-            // The first failure counts, or a Secret would never be too old.
-            Class::Unavailable | Class::Invalid | Class::Moved => subject
-                .status
-                .as_ref()
-                .and_then(|s| s.sync.as_ref()?.stale_since.as_ref())
-                .map_or_else(SystemTime::now, |since| since.0.into()),
+            Class::Unavailable | Class::Invalid | Class::Moved => SystemTime::now(),
         };
-        let trouble = Trouble { error: error.clone(), since };
-        Stop::new(self.knowledge.problem_of(&trouble), Then::Retry)
+        let trouble = self.since_stale(subject, Trouble { error: error.clone(), since });
+        // A server that says when it can be asked again is taken at its word, within reason.
+        let limit = self.knowledge.settings.retry_max;
+        let then = error.retry_after().map_or(Then::Retry, |after| Then::At(after.min(limit)));
+        Stop::new(self.knowledge.problem_of(&trouble), then)
     }
 
-    pub(super) fn troubled(&self, trouble: &Trouble) -> Ended {
-        let problem = self.knowledge.problem_of(trouble);
+    pub(super) fn troubled(&self, subject: &Subject<'_>, trouble: Trouble) -> Ended {
+        let problem = self.knowledge.problem_of(&self.since_stale(subject, trouble));
         let then = self.retry_of(&problem);
         Ended::failed(problem, then)
+    }
+
+    /// An outage lasts since the request's Secret could not be confirmed: neither the next failure nor a
+    /// restart of the operator makes it young again. A refusal counts for itself.
+    fn since_stale(&self, subject: &Subject<'_>, trouble: Trouble) -> Trouble {
+        let sync = subject.status.as_ref().and_then(|s| s.sync.as_ref());
+        match sync.and_then(|s| s.stale_since.as_ref()) {
+            Some(stale) if trouble.error.class() != Class::Refused => {
+                Trouble { since: trouble.since.min(stale.0.into()), ..trouble }
+            }
+            Some(_) | None => trouble,
+        }
     }
 
     /// A tolerable problem turns into another one with time; all others are told of by what mends them.

@@ -1,6 +1,10 @@
 //! While 1Password cannot be asked, a request stays ready only with a Secret that is good for it.
 
+use std::time::Duration;
+
 use portcullis::api::{CredentialRequest, Reason};
+use portcullis_test_support::connect_dev::{FaultKind, FaultSpec};
+use portcullis_test_support::kube::api::{Patch, PatchParams};
 use portcullis_test_support::{Bed, TestOperator, condition};
 use serde_json::json;
 
@@ -76,5 +80,37 @@ async fn an_immutable_secret_is_told_with_the_command_that_resolves_it() {
     );
     bed.delete_secret("orders").await;
     bed.wait_value("orders", "password", "rotated").await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_operator_does_not_make_an_outage_young_again() {
+    let bed = Bed::new("good-restart").await;
+    let operator = in_an_outage(&bed).await;
+    operator.stop().await;
+    let long_ago = json!({"status": {"sync": {"staleSince": "2020-01-01T00:00:00Z"}}});
+    let params = PatchParams::default();
+    bed.requests().patch_status("orders", &params, &Patch::Merge(long_ago)).await.unwrap();
+    let operator = bed.operator().await;
+    bed.wait_request("orders", "not to be ready", |r| !is_ready(r)).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_says_when_to_come_back_is_not_asked_before() {
+    let bed = Bed::new("retry-after").await;
+    bed.connect.fault(
+        FaultSpec::new(FaultKind::RateLimited { retry_after: Duration::from_secs(3) })
+            .on("GET /v1/vaults/{v}/items/{i}")
+            .times(1),
+    );
+    let operator = bed.operator().await;
+    bed.request_data("orders", &[("password", "op://services/orders-db/password")]).await;
+    bed.wait_reason("orders", Reason::ConnectUnavailable).await;
+    bed.wait_ready("orders").await;
+    let log = bed.connect.requests().log;
+    let items: Vec<_> = log.iter().filter(|r| r.target.matches('/').count() == 5).collect();
+    assert_eq!(items.len(), 2, "{items:?}");
+    assert!(items[1].at - items[0].at >= Duration::from_secs(3), "{items:?}");
     operator.stop().await;
 }
