@@ -90,6 +90,13 @@ impl Conditions {
         self
     }
 
+    /// Keeps a condition as it was, with the generation that it speaks of, if there was one.
+    #[must_use]
+    pub fn keep(mut self, type_: ConditionType) -> Self {
+        self.next.extend(self.previous.iter().find(|c| c.type_ == type_.as_str()).cloned());
+        self
+    }
+
     /// The finished list.
     #[must_use]
     pub fn finish(self) -> Vec<Condition> {

@@ -160,28 +160,36 @@ impl Reconciler {
             }),
             Class::Unavailable | Class::Invalid | Class::Moved => SystemTime::now(),
         };
-        let trouble = self.since_stale(subject, Trouble { error: error.clone(), since });
+        let trouble = Trouble { error: error.clone(), since };
         // A server that says when it can be asked again is taken at its word, within reason.
         let limit = self.knowledge.settings.retry_max;
         let then = error.retry_after().map_or(Then::Retry, |after| Then::At(after.min(limit)));
-        Stop::new(self.knowledge.problem_of(&trouble), then)
+        Stop::new(self.aged(subject, self.knowledge.problem_of(&trouble)), then)
     }
 
-    pub(super) fn troubled(&self, subject: &Subject<'_>, trouble: Trouble) -> Ended {
-        let problem = self.knowledge.problem_of(&self.since_stale(subject, trouble));
+    pub(super) fn troubled(&self, subject: &Subject<'_>, trouble: &Trouble) -> Ended {
+        let problem = self.aged(subject, self.knowledge.problem_of(trouble));
         let then = self.retry_of(&problem);
         Ended::failed(problem, then)
     }
 
     /// An outage lasts since the request's Secret could not be confirmed: neither the next failure nor a
     /// restart of the operator makes it young again. A refusal counts for itself.
-    fn since_stale(&self, subject: &Subject<'_>, trouble: Trouble) -> Trouble {
+    pub(super) fn aged(&self, subject: &Subject<'_>, problem: Problem) -> Problem {
+        let is_outage =
+            matches!(problem.reason, Reason::ConnectUnavailable | Reason::InvalidResponse);
         let sync = subject.status.as_ref().and_then(|s| s.sync.as_ref());
-        match sync.and_then(|s| s.stale_since.as_ref()) {
-            Some(stale) if trouble.error.class() != Class::Refused => {
-                Trouble { since: trouble.since.min(stale.0.into()), ..trouble }
+        let stale = sync.and_then(|s| s.stale_since.as_ref()).filter(|_| is_outage);
+        match (&problem.severity, stale) {
+            (Severity::Tolerable { since }, Some(stale)) if stale < since => {
+                let lasted = SystemTime::from(stale.0).elapsed().unwrap_or_default();
+                if lasted < self.knowledge.settings.max_staleness {
+                    Problem::tolerable(problem.reason, problem.message, stale.clone())
+                } else {
+                    Problem::heals(problem.reason, problem.message)
+                }
             }
-            Some(_) | None => trouble,
+            _ => problem,
         }
     }
 

@@ -74,6 +74,7 @@ impl Reconciler {
             Examined::Elsewhere => return Then::Done,
             Examined::Wait => return Then::Done,
             Examined::Undecided(problem) => {
+                let problem = self.aged(&subject, problem);
                 let then = self.retry_of(&problem);
                 (None, Ended::failed(problem, then))
             }
@@ -211,13 +212,13 @@ impl Reconciler {
             let record = self.audit_grant(subject, &grant);
             return Some(match (record, trouble) {
                 (Err(problem), _) => Ended::failed(problem, Then::Retry),
-                (Ok(record), Some(trouble)) => Ended { record, ..self.troubled(subject, trouble) },
+                (Ok(record), Some(trouble)) => Ended { record, ..self.troubled(subject, &trouble) },
                 (Ok(record), None) => self.confirmed(subject, record),
             });
         }
         if let Some(trouble) = trouble {
             return Some(match self.audit_grant(subject, &grant) {
-                Ok(record) => Ended { record, ..self.troubled(subject, trouble) },
+                Ok(record) => Ended { record, ..self.troubled(subject, &trouble) },
                 Err(problem) => Ended::failed(problem, Then::Retry),
             });
         }

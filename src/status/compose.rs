@@ -180,6 +180,12 @@ fn conditions(previous: &CredentialRequestStatus, report: &Report) -> Vec<Condit
             let allowed = decision.outcome != Outcome::Denied;
             set.set(ConditionType::Authorized, Some(allowed), decision.reason, &decision.message)
         }
+        // An outage takes no decision back.
+        (None, Next::Failed(Problem { severity: Severity::Tolerable { .. }, .. }))
+            if authorized(previous).is_some() =>
+        {
+            set.keep(ConditionType::Authorized)
+        }
         (None, Next::Failed(problem)) => {
             set.set(ConditionType::Authorized, None, problem.reason, &problem.message)
         }
@@ -236,6 +242,10 @@ fn suspended(
         condition.observed_generation = Some(report.generation);
     }
     kept
+}
+
+fn authorized(status: &CredentialRequestStatus) -> Option<&Condition> {
+    status.conditions.iter().find(|c| c.type_ == ConditionType::Authorized.as_str())
 }
 
 fn ready_reason(status: &CredentialRequestStatus) -> Option<&str> {
