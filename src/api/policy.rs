@@ -157,12 +157,6 @@ pub struct CredentialPolicyStatus {
 }
 
 impl CredentialPolicySpec {
-    /// The class of operator that reads this policy.
-    #[must_use]
-    pub fn class(&self) -> &str {
-        self.controller_class.as_deref().unwrap_or_default()
-    }
-
     /// The score from which a request is alerted.
     #[must_use]
     pub fn alert_threshold(&self) -> i32 {

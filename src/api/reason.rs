@@ -94,7 +94,7 @@ reasons! {
     WriteFailed,
     /// The grant was withdrawn between the decision and the write.
     GrantWithdrawn,
-    /// The audit stream cannot be written, and nothing is delivered that is not recorded.
+    /// The audit stream cannot be written, and nothing is granted that is not recorded.
     AuditFailed,
     /// The request's spec cannot be read by this version of the operator.
     InvalidSpec,

@@ -238,12 +238,6 @@ pub struct ConnectServerStatus {
 }
 
 impl ConnectServerSpec {
-    /// The class of operator that serves this server.
-    #[must_use]
-    pub fn class(&self) -> &str {
-        self.controller_class.as_deref().unwrap_or_default()
-    }
-
     /// The time between polls, if the server sets one.
     #[must_use]
     pub fn poll_interval(&self) -> Option<Duration> {

@@ -22,9 +22,11 @@ struct State {
     sequence: u64,
 }
 
-/// A line that could not be written. Nothing may be delivered that is not recorded.
+/// A line that could not be written. What was not granted before is not granted without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the audit stream cannot be written; nothing is delivered that is not recorded")]
+#[error(
+    "the audit stream cannot be written, and nothing is granted that is not recorded; mend the stream"
+)]
 pub struct AuditError;
 
 /// One line.
@@ -187,14 +189,13 @@ impl<'a> Entry<'a> {
 
     /// A change of a Secret.
     #[must_use]
-    pub fn write(facts: &'a Facts, decision: &'a Decision, secret: SecretLine<'a>) -> Self {
-        Self {
-            kind: Kind::Write,
-            request: RequestLine::new(&facts.request),
-            decision: DecisionLine::new(decision),
-            items: items(facts),
-            secret: Some(secret),
-        }
+    pub fn write(
+        request: &'a RequestFacts,
+        facts: Option<&'a Facts>,
+        decision: &'a Decision,
+        secret: SecretLine<'a>,
+    ) -> Self {
+        Self { kind: Kind::Write, secret: Some(secret), ..Self::decision(request, facts, decision) }
     }
 }
 

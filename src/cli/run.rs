@@ -50,6 +50,8 @@ enum RunError {
     Listen(SocketAddr, io::Error),
     #[error(transparent)]
     Keys(#[from] crate::secret::KeyError),
+    #[error("a part of the operator ended by itself; its log says why. It must be started again")]
+    Ended,
     #[error("the process cannot be set up: {0}")]
     Process(#[from] io::Error),
 }
@@ -70,14 +72,22 @@ impl Run {
 
     async fn serve(self) -> Result<(), RunError> {
         init_logs(self.log_format, &self.log)?;
+        // The text of a panic may hold anything, a value too: only its place is told.
+        std::panic::set_hook(Box::new(|info| {
+            let place = info.location().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(place, "panicked");
+        }));
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let metrics = Arc::new(Metrics::new());
-        let client = Client::try_from(Config::infer().await?)?;
+        let mut config = Config::infer().await?;
+        // A write that is sent again later would be sent under a grant that was not looked at again.
+        config.default_retry = false;
+        let client = Client::try_from(config)?;
         let listener =
             TcpListener::bind(self.listen).await.map_err(|e| RunError::Listen(self.listen, e))?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "portcullis starts");
-        let operator = Operator::start(OperatorConfig {
+        let mut operator = Operator::start(OperatorConfig {
             client,
             controller_class: self.controller_class,
             namespaces: self.namespaces.into_iter().filter(|n| !n.is_empty()).collect(),
@@ -88,9 +98,12 @@ impl Run {
         })
         .await?;
         let serving = tokio::spawn(server::serve(listener, operator.readiness(), metrics));
+        let mut serving = serving;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = operator.failed() => return Err(RunError::Ended),
+            _ = &mut serving => return Err(RunError::Ended),
         }
         tracing::info!("portcullis stops");
         operator.shutdown().await;

@@ -120,12 +120,6 @@ impl ConnectError {
         self.failure
     }
 
-    /// What was asked for.
-    #[must_use]
-    pub fn subject(&self) -> &Subject {
-        &self.subject
-    }
-
     /// What the failure means for the caller.
     #[must_use]
     pub fn class(&self) -> Class {

@@ -23,7 +23,7 @@ pub(super) async fn run(
         () = stop.cancelled() => return,
     }
     let mut runs = JoinSet::new();
-    let mut figures = tokio::time::interval(Duration::from_secs(5));
+    let mut figures = tokio::time::interval(Duration::from_secs(1));
     loop {
         let running = tokio::select! {
             running = queue.next() => running,
@@ -37,8 +37,8 @@ pub(super) async fn run(
         let Some(running) = running else { break };
         let (queue, reconciler) = (queue.clone(), reconciler.clone());
         runs.spawn(async move {
-            let limit = reconciler.knowledge.settings.reconcile_timeout;
             let key = running.key().clone();
+            let limit = reconciler.time_limit(&key);
             tracing::debug!(request = %key, lane = running.lane().as_str(), failures = running.failures(), "reconciling");
             // Before the run: the request may be gone after it.
             let server = reconciler
@@ -49,14 +49,18 @@ pub(super) async fn run(
             let work = AssertUnwindSafe(reconciler.reconcile(&key)).catch_unwind();
             let next = match tokio::time::timeout(limit, work).await {
                 Ok(Ok(next)) => next,
-                // The panic's own text may hold anything, and goes nowhere but to the panic hook.
+                // The panic's own text may hold anything; the hook of the process tells its place alone.
                 Ok(Err(_)) => {
                     reconciler.metrics.panicked();
                     tracing::error!(request = %key, "a reconcile panicked");
+                    reconciler.abandon(&key, "the operator failed; its log says where").await;
                     Next::Retry
                 }
                 Err(_) => {
                     tracing::warn!(request = %key, "a reconcile took too long and was abandoned");
+                    let seconds = limit.as_secs();
+                    let message = format!("it took longer than {seconds} s, and is tried again");
+                    reconciler.abandon(&key, &message).await;
                     Next::Retry
                 }
             };

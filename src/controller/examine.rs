@@ -90,10 +90,11 @@ impl Knowledge {
         }
         let request =
             RequestFacts::new(&key.namespace, &key.name, &entry.uid, entry.generation, spec);
-        let namespace = NamespaceFacts {
-            name: key.namespace.to_string(),
-            labels: self.index.namespace_labels(&key.namespace).unwrap_or_default(),
+        // A namespace that was not told of yet is not one without labels; its arrival is told of.
+        let Some(labels) = self.index.namespace_labels(&key.namespace) else {
+            return Examined::Wait;
         };
+        let namespace = NamespaceFacts { name: key.namespace.to_string(), labels };
         let resolving = Resolving {
             knowledge: self,
             key,
@@ -182,10 +183,14 @@ impl Resolving<'_> {
                     return Err(Failed::Problem(Problem::stalled(Reason::InvalidSpec, message)));
                 }
             };
-            if let Ok(vault) = self.view.snapshot.resolve_vault(&reference.vault, &self.access) {
+            let found = self.view.snapshot.resolve(&reference, &self.access);
+            let vault = self.view.snapshot.resolve_vault(&reference.vault, &self.access);
+            if let Ok(vault) = vault.as_ref()
+                && found != Err(Unresolved::NotAllowed)
+            {
                 vaults.insert((self.server.name().clone(), vault.id.clone()));
             }
-            match self.view.snapshot.resolve(&reference, &self.access) {
+            match found {
                 Ok(found) => resolved.push(self.reference(&entry.key, reference, found)),
                 Err(Unresolved::NotAllowed) => outside.push(entry.key.clone()),
                 Err(unresolved) => failed.push((entry.key.as_str(), reference, unresolved)),

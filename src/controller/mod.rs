@@ -164,6 +164,15 @@ impl Operator {
         Readiness { gate: self.gate.clone() }
     }
 
+    /// Waits until a part of the operator ends by itself, which none should: what remains would serve
+    /// without it, and nobody would know.
+    pub async fn failed(&mut self) {
+        tokio::select! {
+            _ = self.tasks.join_next() => {}
+            _ = &mut self.dispatcher => {}
+        }
+    }
+
     /// Takes on nothing new, waits for what is under way as long as the settings allow, and ends.
     pub async fn shutdown(mut self) {
         self.queue.close();
@@ -346,6 +355,7 @@ impl Starting {
                 queue.unpark_all(&ParkKey::new(server));
             }),
             known: HashMap::new(),
+            elsewhere: HashMap::new(),
             secrets: std::collections::BTreeMap::new(),
             epoch: 0,
             lists_to_come: 2,

@@ -7,12 +7,12 @@ use sha2::{Digest as _, Sha256};
 use super::queue::Next as Then;
 use super::reconcile::{Reconciler, Subject};
 use crate::api::{CredentialRequestSpec, Reason, Source, SyncStatus, SyncedItem};
-use crate::audit::{Entry, SecretLine};
 use crate::connect::{Class, ConnectError};
 use crate::fetch::Values;
-use crate::policy::Grant;
+use crate::policy::{Grant, ResolvedReference};
 use crate::render::item_versions;
 use crate::secret::{SecretChange, SecretState, Written};
+use crate::settings::Settings;
 use crate::status::{Next, Problem, Severity};
 use crate::vaults::{Server, Trouble};
 
@@ -43,6 +43,8 @@ pub(super) struct Delivered {
     pub(super) keys: Vec<String>,
     pub(super) source: Source,
     pub(super) written: Written,
+    /// The audit record of the change, if there was one.
+    pub(super) record: Option<String>,
 }
 
 /// A delivery that did not.
@@ -87,7 +89,8 @@ impl Reconciler {
         delivered: Delivered,
         record: Option<String>,
     ) -> Ended {
-        let Delivered { items, keys, source, written } = delivered;
+        let Delivered { items, keys, source, written, record: change_record } = delivered;
+        let record = change_record.or(record);
         let previous = subject.status.as_ref().and_then(|s| s.sync.as_ref());
         let same_content = written.change == SecretChange::Retagged
             || match &subject.receipt {
@@ -101,24 +104,6 @@ impl Reconciler {
             }
             Some(previous) => (previous.content_revision + 1, super::now()),
             None => (1, super::now()),
-        };
-        let line = SecretLine {
-            name: &subject.entry.secret_name,
-            uid: &written.receipt.secret_uid,
-            change: written.change.as_str(),
-            source: source.as_str(),
-        };
-        let record = if written.change == SecretChange::None {
-            record
-        } else {
-            self.metrics.secret_changed(written.change.as_str());
-            match self.audit.record(&Entry::write(grant.facts(), grant.decision(), line)) {
-                Ok(id) => Some(id),
-                Err(error) => {
-                    tracing::error!(request = %subject.key, %error, "a change of a Secret was not recorded");
-                    record
-                }
-            }
         };
         let sync = SyncStatus {
             secret_name: subject.entry.secret_name.to_string(),
@@ -162,8 +147,11 @@ impl Reconciler {
         };
         let trouble = Trouble { error: error.clone(), since };
         // A server that says when it can be asked again is taken at its word, within reason.
-        let limit = self.knowledge.settings.retry_max;
-        let then = error.retry_after().map_or(Then::Retry, |after| Then::At(after.min(limit)));
+        let Settings { retry_first, retry_max, .. } = self.knowledge.settings;
+        let then = match error.retry_after() {
+            Some(after) if after > retry_first => Then::At(after.min(retry_max)),
+            Some(_) | None => Then::Retry,
+        };
         Stop::new(self.aged(subject, self.knowledge.problem_of(&trouble)), then)
     }
 
@@ -214,11 +202,17 @@ impl Reconciler {
     }
 }
 
-/// The title of an item that is older than the list said, if there is one.
-pub(super) fn behind<'v>(values: &'v Values<'_>) -> Option<&'v str> {
+/// The title of an item that is older than the list said, or than what the Secret was made of, if there
+/// is one: a replica that lags would put an old password back.
+pub(super) fn behind<'v>(values: &'v Values<'_>, synced: &[SyncedItem]) -> Option<&'v str> {
+    let known = |r: &ResolvedReference| {
+        let before =
+            synced.iter().find(|s| *s.vault == *r.item.vault_id && *s.item == *r.item.item_id);
+        before.map_or(r.version, |s| s.version.max(r.version))
+    };
     let references = values.grant().facts().references.iter();
     references
-        .filter(|r| values.item(&r.item).is_some_and(|item| item.version < r.version))
+        .filter(|r| values.item(&r.item).is_some_and(|item| item.version < known(r)))
         .map(|r| &*r.item.title)
         .next()
 }

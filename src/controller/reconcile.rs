@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::examine::{Examined, Knowledge};
 use super::outcome::{Delivered, Ended, Stop, basis, behind, is_basis_of, rendering};
 use super::queue::{Next as Then, ParkKey};
-use super::record::{Memory, reason_of};
+use super::record::Memory;
 use crate::api::{CredentialRequestSpec, CredentialRequestStatus, Reason};
-use crate::audit::{AuditSink, Entry};
-use crate::fetch::fetch;
+use crate::audit::{AuditSink, Entry, SecretLine};
+use crate::fetch::{Values, fetch};
 use crate::index::{ObjectKey, RequestEntry};
 use crate::kube_io::KubeIo;
-use crate::policy::{Grant, Refusal, RequestFacts, Standing, Verdict, Withdrawn};
+use crate::policy::{Grant, Refusal, RequestFacts, Standing, Unconfirmed, Verdict};
 use crate::render::render;
 use crate::secret::{
     MasterKeys, Receipt, SecretChange, SecretState, SecretWriter, Signer, WriteError, state_of,
@@ -84,24 +84,25 @@ impl Reconciler {
             }
             Examined::Decided(Verdict::Granted(grant), server) => {
                 let decision = grant.decision().clone();
-                self.notify_alert(&subject, &decision);
                 match self.deliver(&subject, *grant, &server).await {
-                    Some(outcome) => (Some(decision), outcome),
+                    Some(outcome) => {
+                        self.notify_alert(&subject, &decision);
+                        (Some(decision), outcome)
+                    }
                     None => return Then::Park(ParkKey::new(server.name())),
                 }
             }
         };
         self.notify(&subject, &outcome);
-        let reason = reason_of(&outcome.next);
         let has_secret = match &outcome.next {
             Next::Failed(Problem { severity: Severity::Tolerable { .. }, .. }) => {
                 self.has_good_secret(&subject).await
             }
-            Next::Failed(_) | Next::Synced(_) | Next::Suspended => false,
+            Next::Failed(_) | Next::TakenBack(_) | Next::Synced(_) | Next::Suspended => false,
         };
         let report = self.report(&entry, decision, has_secret, outcome.next, outcome.record);
         let then = self.record(key, &entry, report, outcome.created, outcome.then).await;
-        self.metrics.reconciled(reason, started.elapsed());
+        self.metrics.reconcile_took(started.elapsed());
         then
     }
 
@@ -188,16 +189,25 @@ impl Reconciler {
         if record.is_some() {
             self.metrics.decided(refusal.decision.outcome, refusal.decision.reason);
         }
-        // A policy that is missing or broken takes nothing back: it does not say that the grant was wrong.
-        let is_denial = matches!(problem.severity, Severity::Stalled);
+        // A policy that cannot be evaluated takes nothing back: it does not say that the grant was wrong.
+        let is_denial = !matches!(problem.reason, Reason::PolicyInvalid | Reason::PolicyUnreadable);
         let created = self.with_memory(subject.key, |m| m.created.take());
-        if let Some((written, at)) = created
-            && is_denial
-            && at.elapsed() < self.knowledge.settings.undo_window
-        {
-            self.undo(subject.key, &subject.entry.secret_name, &written).await;
+        let window = self.knowledge.settings.undo_window;
+        let mut next = Next::Failed(problem.clone());
+        let mut then = Then::Done;
+        if let Some((written, at)) = created.filter(|(_, at)| is_denial && at.elapsed() < window) {
+            let line = |secret: SecretLine<'_>| {
+                let facts = refusal.facts.as_deref();
+                self.audit.record(&Entry::write(&request, facts, &refusal.decision, secret))
+            };
+            if self.take_back(subject.key, &subject.entry.secret_name, &written, line).await {
+                next = Next::TakenBack(problem);
+            } else {
+                self.with_memory(subject.key, |m| m.created = Some((written, at)));
+                then = Then::Retry;
+            }
         }
-        Ended { record, ..Ended::failed(problem, Then::Done) }
+        Ended { next, record, change: SecretChange::None, created: None, then }
     }
 
     /// From a grant to a Secret. `None` when the server has no place free.
@@ -222,6 +232,18 @@ impl Reconciler {
                 Err(problem) => Ended::failed(problem, Then::Retry),
             });
         }
+        if subject.state == SecretState::Foreign {
+            // Nothing is read for a Secret that will not be written.
+            let secret = ObjectKey::new(&subject.key.namespace, &subject.entry.secret_name);
+            let error = WriteError::NotOwned(secret);
+            return Some(match self.audit_grant(subject, &grant) {
+                Ok(record) => {
+                    let problem = Problem::stalled(error.reason(), error.to_string());
+                    Ended { record, ..Ended::failed(problem, Then::Retry) }
+                }
+                Err(problem) => Ended::failed(problem, Then::Retry),
+            });
+        }
         let _place = server.try_permit()?;
         let record = match self.audit_grant(subject, &grant) {
             Ok(record) => record,
@@ -242,13 +264,8 @@ impl Reconciler {
         let values = fetch(server.client(), server.name(), grant, &self.metrics)
             .await
             .map_err(|error| self.unfetched(subject, &error, server, grant))?;
+        self.check_replica(subject, &values)?;
         self.with_memory(subject.key, |m| m.refused = None);
-        if let Some(item) = behind(&values) {
-            let message =
-                format!("a Connect server that is behind the others delivered item {item}");
-            let problem = Problem::tolerable(Reason::ConnectUnavailable, message, super::now());
-            return Err(Stop::new(problem, Then::Retry));
-        }
         let rendered = render(&values).map_err(|error| {
             Stop::new(Problem::stalled(error.reason(), error.to_string()), Then::Done)
         })?;
@@ -272,13 +289,27 @@ impl Reconciler {
                     _ if matches!(error, WriteError::Immutable(_)) => {
                         (Problem::stalled(reason, error.to_string()), Then::Retry)
                     }
+                    _ if matches!(error, WriteError::Unknown(_)) => {
+                        (Problem::tolerable(reason, error.to_string(), super::now()), Then::Retry)
+                    }
                     _ => (Problem::heals(reason, error.to_string()), Then::Retry),
                 };
                 Stop::new(problem, then)
             })?;
+        let record = self.audit_write(subject, grant, &written);
         // What was withdrawn while the write was on its way is found here, or a little later by `refuse`.
-        if written.change == SecretChange::Created && self.confirm(subject.key, grant).is_err() {
-            self.undo(subject.key, &subject.entry.secret_name, &written).await;
+        let withdrawn = self.confirm(subject.key, grant).err() == Some(Unconfirmed::Withdrawn);
+        if written.change == SecretChange::Created && withdrawn {
+            let line = |secret: SecretLine<'_>| {
+                let facts = grant.facts();
+                self.audit.record(&Entry::write(
+                    &facts.request,
+                    Some(facts),
+                    grant.decision(),
+                    secret,
+                ))
+            };
+            self.take_back(subject.key, &subject.entry.secret_name, &written, line).await;
             let message = "the decision changed while the Secret was written; it was deleted again";
             return Err(Stop::new(Problem::heals(Reason::GrantWithdrawn, message), Then::Retry));
         }
@@ -287,20 +318,47 @@ impl Reconciler {
             keys: rendered.data().keys().cloned().collect(),
             source: rendered.source(),
             written,
+            record,
         })
     }
 
+    /// Refuses values that are older than what is known, unless that lasts: a server may have been set back.
+    fn check_replica(&self, subject: &Subject<'_>, values: &Values<'_>) -> Result<(), Stop> {
+        let sync = subject.status.as_ref().and_then(|s| s.sync.as_ref());
+        let synced = sync.map(|s| s.items.as_slice()).unwrap_or_default();
+        let Some(item) = behind(values, synced) else { return Ok(()) };
+        let reason = Reason::InvalidResponse;
+        let since = self.with_memory(subject.key, |m| match m.refused {
+            Some((known, since)) if known == reason => since,
+            _ => {
+                m.refused = Some((reason, SystemTime::now()));
+                SystemTime::now()
+            }
+        });
+        if since.elapsed().unwrap_or_default() >= self.knowledge.settings.refusal_confirm {
+            return Ok(());
+        }
+        let message =
+            format!("Connect delivered item {item} in an older version than before; asking again");
+        Err(Stop::new(Problem::tolerable(reason, message, super::now()), Then::Retry))
+    }
+
     /// Decides again on all that has been observed by now.
-    fn confirm<'g>(&self, key: &ObjectKey, grant: &'g Grant) -> Result<Standing<'g>, Withdrawn> {
-        let entry =
-            self.knowledge.index.request(key).filter(|e| !e.is_deleting).ok_or(Withdrawn)?;
-        let spec = entry.spec().map_err(|_| Withdrawn)?;
-        if spec.is_suspended() {
-            return Err(Withdrawn);
+    fn confirm<'g>(&self, key: &ObjectKey, grant: &'g Grant) -> Result<Standing<'g>, Unconfirmed> {
+        let entry = self
+            .knowledge
+            .index
+            .request(key)
+            .filter(|e| !e.is_deleting)
+            .ok_or(Unconfirmed::Withdrawn)?;
+        let spec = entry.spec().map_err(|_| Unconfirmed::Withdrawn)?;
+        if spec.is_suspended() || entry.generation != grant.facts().request.generation {
+            return Err(Unconfirmed::Withdrawn);
         }
         match self.knowledge.examine(key, &entry, &spec) {
             Examined::Decided(verdict, _) => grant.confirm(&verdict),
-            Examined::Elsewhere | Examined::Wait | Examined::Undecided(_) => Err(Withdrawn),
+            Examined::Elsewhere => Err(Unconfirmed::Withdrawn),
+            Examined::Wait | Examined::Undecided(_) => Err(Unconfirmed::Unknown),
         }
     }
 }

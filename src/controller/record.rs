@@ -8,8 +8,8 @@ use kube::runtime::events::EventType;
 use super::outcome::Ended;
 use super::queue::Next as Then;
 use super::reconcile::{Reconciler, Subject};
-use crate::api::{Outcome, Reason};
-use crate::audit::Entry;
+use crate::api::{Outcome, Reason, Source};
+use crate::audit::{AuditError, Entry, SecretLine};
 use crate::index::{ObjectKey, RequestEntry};
 use crate::kube_io::ApiError;
 use crate::policy::{Decision, Grant};
@@ -84,6 +84,7 @@ impl Reconciler {
         created: Option<(Grant, Written)>,
         then: Then,
     ) -> Then {
+        self.metrics.reconciled(reason_of(&report.next));
         let mut entry = entry.clone();
         for _ in 0..4 {
             match self.statuses.write(key, &entry, &report).await {
@@ -120,7 +121,13 @@ impl Reconciler {
                 }
                 _ => {
                     if let Some((grant, written)) = &created {
-                        self.undo(key, grant.secret().name, written).await;
+                        let line = |secret: SecretLine<'_>| {
+                            let facts = grant.facts();
+                            let entry =
+                                Entry::write(&facts.request, Some(facts), grant.decision(), secret);
+                            self.audit.record(&entry)
+                        };
+                        self.take_back(key, grant.secret().name, written, line).await;
                     }
                     return if fresh.is_some() { Then::At(Duration::ZERO) } else { Then::Forget };
                 }
@@ -129,15 +136,62 @@ impl Reconciler {
         Then::Retry
     }
 
-    pub(super) async fn undo(&self, key: &ObjectKey, secret: &str, written: &Written) {
-        let secret = ObjectKey::new(&key.namespace, secret);
-        match self.secrets.undo(&secret, written).await {
-            Ok(()) => {
-                tracing::info!(request = %key, "a Secret written under a withdrawn grant was deleted again");
+    /// Deletes a Secret that was created under a grant that had been withdrawn by then, and records it.
+    /// Says whether it is settled: gone, or not the one that was written.
+    pub(super) async fn take_back(
+        &self,
+        key: &ObjectKey,
+        secret_name: &str,
+        written: &Written,
+        line: impl FnOnce(SecretLine<'_>) -> Result<String, AuditError>,
+    ) -> bool {
+        let secret = ObjectKey::new(&key.namespace, secret_name);
+        match self.secrets.take_back(&secret, written).await {
+            Ok(false) => true,
+            Ok(true) => {
+                self.metrics.secret_changed("taken back");
+                let recorded = line(SecretLine {
+                    name: secret_name,
+                    uid: &written.receipt.secret_uid,
+                    change: "taken back",
+                    source: Source::Connect.as_str(),
+                });
+                if let Err(error) = recorded {
+                    tracing::error!(request = %key, %error, "a Secret that was taken back was not recorded");
+                }
+                true
             }
-            Err(ApiError::Conflict | ApiError::NotFound) => {}
             Err(error) => {
-                tracing::error!(request = %key, %error, "a Secret written under a withdrawn grant stays");
+                tracing::error!(request = %key, %error, "a Secret written under a withdrawn grant stays for now");
+                false
+            }
+        }
+    }
+
+    /// Records a change of the Secret, and counts it.
+    pub(super) fn audit_write(
+        &self,
+        subject: &Subject<'_>,
+        grant: &Grant,
+        written: &Written,
+    ) -> Option<String> {
+        if written.change == SecretChange::None {
+            return None;
+        }
+        self.metrics.secret_changed(written.change.as_str());
+        let secret = SecretLine {
+            name: &subject.entry.secret_name,
+            uid: &written.receipt.secret_uid,
+            change: written.change.as_str(),
+            source: Source::Connect.as_str(),
+        };
+        let facts = grant.facts();
+        let entry = Entry::write(&facts.request, Some(facts), grant.decision(), secret);
+        match self.audit.record(&entry) {
+            Ok(id) => Some(id),
+            Err(error) => {
+                tracing::error!(request = %subject.key, %error, "a change of a Secret was not recorded");
+                None
             }
         }
     }
@@ -173,7 +227,9 @@ impl Reconciler {
         };
         let secret = &subject.entry.secret_name;
         let (message, type_) = match &outcome.next {
-            Next::Failed(problem) => (problem.message.clone(), EventType::Warning),
+            Next::Failed(problem) | Next::TakenBack(problem) => {
+                (problem.message.clone(), EventType::Warning)
+            }
             Next::Synced(_) => match outcome.change {
                 SecretChange::None => {
                     (format!("Secret {secret} holds what 1Password holds"), EventType::Normal)
@@ -216,6 +272,23 @@ impl Reconciler {
         value
     }
 
+    /// How long a reconcile may take: longer for a request of many keys, whose items are fetched one after
+    /// the other where the server's limit says so.
+    pub(super) fn time_limit(&self, key: &ObjectKey) -> Duration {
+        let spec = self.knowledge.index.request(key).and_then(|entry| entry.spec().ok());
+        let keys = u32::try_from(spec.map_or(0, |s| s.data.len())).unwrap_or(u32::MAX);
+        let settings = &self.knowledge.settings;
+        settings.reconcile_timeout + settings.call_timeout.saturating_mul(keys) / 4
+    }
+
+    /// Says of a request that its reconcile did not come to an end.
+    pub(super) async fn abandon(&self, key: &ObjectKey, message: &str) {
+        let Some(entry) = self.knowledge.index.request(key) else { return };
+        let next = Next::Failed(Problem::heals(Reason::InternalError, message));
+        let report = self.report(&entry, None, false, next, None);
+        self.record(key, &entry, report, None, Then::Retry).await;
+    }
+
     /// Drops memories whose time is over.
     pub(super) fn prune(&self) {
         let window = self.knowledge.settings.undo_window;
@@ -234,7 +307,7 @@ impl Reconciler {
 pub(super) fn reason_of(next: &Next) -> Reason {
     match next {
         Next::Synced(_) => Reason::Synced,
-        Next::Failed(problem) => problem.reason,
+        Next::Failed(problem) | Next::TakenBack(problem) => problem.reason,
         Next::Suspended => Reason::Suspended,
     }
 }

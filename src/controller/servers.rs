@@ -105,6 +105,8 @@ pub(super) struct ServerTask {
     /// Told which servers' requests are to be looked at, and what changed.
     pub(super) on_news: OnNews,
     pub(super) known: HashMap<String, KnownServer>,
+    /// Servers of other classes, with the epoch of the list that told of them.
+    pub(super) elsewhere: HashMap<String, u64>,
     pub(super) secrets: BTreeMap<String, ObjectMeta>,
     pub(super) epoch: u64,
     /// How many of the two lists of the operator's namespace are still to come: before that, a token that
@@ -158,10 +160,11 @@ impl ServerTask {
             Event::Init => self.epoch += 1,
             Event::InitApply(server) | Event::Apply(server) => self.put(&server).await,
             Event::InitDone => {
-                let gone: Vec<String> = self
-                    .known
-                    .iter()
-                    .filter(|(_, known)| known.epoch < self.epoch)
+                let ours = self.known.iter().map(|(name, known)| (name, known.epoch));
+                let elsewhere = self.elsewhere.iter().map(|(name, epoch)| (name, *epoch));
+                let gone: Vec<String> = ours
+                    .chain(elsewhere)
+                    .filter(|(_, epoch)| *epoch < self.epoch)
                     .map(|(name, _)| name.clone())
                     .collect();
                 for name in gone {
@@ -180,6 +183,7 @@ impl ServerTask {
     fn forget(&mut self, name: &str) {
         self.servers.remove(name);
         self.known.remove(name);
+        self.elsewhere.remove(name);
         self.metrics.forget_server(name);
         (self.on_news)(name, News::Health);
     }
@@ -190,9 +194,12 @@ impl ServerTask {
         };
         let class = server.spec.get("controllerClass").and_then(|c| c.as_str()).unwrap_or_default();
         if class != self.class {
+            self.known.remove(&name);
+            self.elsewhere.insert(name.clone(), self.epoch);
             self.servers.set(&name, Slot::Elsewhere);
             return;
         }
+        self.elsewhere.remove(&name);
         let spec = match ConnectServerSpec::deserialize(&server.spec) {
             Ok(spec) => Arc::new(spec),
             Err(_) => {
@@ -212,8 +219,11 @@ impl ServerTask {
             known.generation = server.metadata.generation.unwrap_or(0);
             return;
         }
+        // Rows and facts never meet the connection of another host, token or authority.
         let (fingerprint, state) = match (self.known.get(&name), self.servers.get(&name)) {
-            (Some(known), Some(Slot::Ours { state, .. })) => (known.fingerprint, state),
+            (Some(known), Some(Slot::Ours { state, .. })) if connects_alike(&known.spec, &spec) => {
+                (known.fingerprint, state)
+            }
             _ => (None, SlotState::New),
         };
         self.known.insert(
@@ -273,7 +283,16 @@ impl ServerTask {
             Err(Failure::Api(error)) => {
                 tracing::warn!(server = name, %error, "the token or authority could not be read; trying again");
                 self.later(Message::Retry(name.to_owned()));
-                return;
+                // What worked goes on working; what never did says why.
+                let Some(Slot::Ours { state: SlotState::New | SlotState::Broken(_), .. }) =
+                    self.servers.get(name)
+                else {
+                    return;
+                };
+                SlotState::Broken(Broken {
+                    reason: Reason::TokenNotFound,
+                    message: format!("the token or the authority cannot be read: {error}"),
+                })
             }
         };
         self.servers.set(name, Slot::Ours { spec, state });
@@ -352,6 +371,11 @@ impl ServerTask {
             }
         }
     }
+}
+
+/// Whether two specs connect to the same server in the same way.
+fn connects_alike(a: &ConnectServerSpec, b: &ConnectServerSpec) -> bool {
+    a.hosts == b.hosts && a.token_secret_ref == b.token_secret_ref && a.ca == b.ca
 }
 
 /// What an event of the Secrets of the operator's namespace says.

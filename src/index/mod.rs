@@ -86,8 +86,12 @@ impl Index {
                 entry,
             ))
         });
-        for (key, _) in &changes {
-            state.reindex(key);
+        for (key, change) in &changes {
+            let before = match change {
+                Change::Added(_) => None,
+                Change::Updated(before, _) | Change::Removed(before) => Some(before.clone()),
+            };
+            state.reindex(key, before.as_deref());
         }
         changes
     }
@@ -134,8 +138,9 @@ impl Index {
     pub fn observe_request(&self, key: &ObjectKey, view: &RequestView) {
         if let Some(entry) = RequestEntry::from_view(view) {
             let mut state = self.write();
+            let before = state.requests.get(key);
             state.requests.observe(key, entry);
-            state.reindex(key);
+            state.reindex(key, before.as_deref());
         }
     }
 
@@ -212,26 +217,24 @@ impl Index {
 }
 
 impl State {
-    /// Brings the reverse maps up to date with the request of the key, or with its absence.
-    fn reindex(&mut self, key: &ObjectKey) {
+    /// Brings the reverse maps up to date with the request of the key, from what it was before.
+    fn reindex(&mut self, key: &ObjectKey, before: Option<&RequestEntry>) {
+        let secret_of = |entry: &RequestEntry| ObjectKey {
+            namespace: key.namespace.clone(),
+            name: entry.secret_name.clone(),
+        };
+        if let Some(before) = before {
+            remove(&mut self.by_server, &before.server, key);
+            remove(&mut self.by_secret, &secret_of(before), key);
+        }
         match self.requests.get(key) {
             Some(entry) => {
                 insert(&mut self.by_namespace, key.namespace.clone(), key);
-                let secret =
-                    ObjectKey { namespace: key.namespace.clone(), name: entry.secret_name.clone() };
-                if self.by_server.get(&entry.server).is_none_or(|keys| !keys.contains(key)) {
-                    remove_everywhere(&mut self.by_server, key);
-                    insert(&mut self.by_server, entry.server.clone(), key);
-                }
-                if self.by_secret.get(&secret).is_none_or(|keys| !keys.contains(key)) {
-                    remove_everywhere(&mut self.by_secret, key);
-                    insert(&mut self.by_secret, secret, key);
-                }
+                insert(&mut self.by_server, entry.server.clone(), key);
+                insert(&mut self.by_secret, secret_of(&entry), key);
             }
             None => {
-                remove_everywhere(&mut self.by_namespace, key);
-                remove_everywhere(&mut self.by_server, key);
-                remove_everywhere(&mut self.by_secret, key);
+                remove(&mut self.by_namespace, &key.namespace, key);
                 self.set_vaults(key, BTreeSet::new());
             }
         }
@@ -267,13 +270,15 @@ fn insert<K: Eq + std::hash::Hash>(
     map.entry(by).or_default().insert(key.clone());
 }
 
-/// Only for the rare request that goes or moves: looks at every set.
-fn remove_everywhere<K: Eq + std::hash::Hash>(
+fn remove<K: Eq + std::hash::Hash>(
     map: &mut HashMap<K, BTreeSet<ObjectKey>>,
+    by: &K,
     key: &ObjectKey,
 ) {
-    map.retain(|_, keys| {
+    if let Some(keys) = map.get_mut(by) {
         keys.remove(key);
-        !keys.is_empty()
-    });
+        if keys.is_empty() {
+            map.remove(by);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::table::Versioned;
-use crate::api::{CredentialRequest, CredentialRequestSpec, CredentialRequestStatus, SyncStatus};
+use crate::api::{CredentialRequest, CredentialRequestSpec, CredentialRequestStatus};
 
 /// A custom resource as the watch delivers it. Spec and status stay raw until they are needed: one that
 /// cannot be read must not stop the others.
@@ -139,12 +139,6 @@ impl RequestEntry {
     #[must_use]
     pub fn status(&self) -> Option<CredentialRequestStatus> {
         self.status.as_deref().and_then(|text| serde_json::from_str(text).ok())
-    }
-
-    /// What the status says of the Secret.
-    #[must_use]
-    pub fn sync(&self) -> Option<SyncStatus> {
-        self.status()?.sync
     }
 }
 

@@ -37,7 +37,10 @@ pub enum ApiError {
     #[error("there is no such object")]
     NotFound,
     /// The operator may not do that.
-    #[error("the operator is not allowed to {verb} {kind}; compare its ClusterRole with deploy/")]
+    #[error(
+        "the API server forbids it ({verb} {kind}): the operator's rights (compare them with deploy/rbac.yaml), \
+         a quota, an admission policy, or a namespace that is being deleted"
+    )]
     Forbidden {
         /// What was tried.
         verb: &'static str,

@@ -44,6 +44,21 @@ impl<'a> Access<'a> {
         self.rows_of_vault(vault_id, vault_name).any(|row| row_has_item(row, spelled, spelled))
     }
 
+    /// Whether a spelling could mean an item that is allowed, before anything is known of the items: its
+    /// title in some case, or an id, which may belong to any title.
+    #[must_use]
+    pub fn could_allow_item(&self, vault_id: &str, vault_name: &str, spelled: &str) -> bool {
+        let has_form_of_id =
+            spelled.len() == 26 && spelled.bytes().all(|b| b.is_ascii_alphanumeric());
+        let folded = spelled.to_lowercase();
+        self.rows_of_vault(vault_id, vault_name).any(|row| {
+            has_form_of_id
+                || row.items.as_ref().is_none_or(|patterns| {
+                    patterns.iter().any(|pattern| glob_matches(&pattern.to_lowercase(), &folded))
+                })
+        })
+    }
+
     fn rows_of_vault(&self, id: &str, name: &str) -> impl Iterator<Item = &'a AccessRow> {
         self.rows.iter().copied().filter(move |row| {
             row.vaults.iter().any(|selector| match selector {

@@ -1,3 +1,4 @@
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::{Decision, Facts, Refusal, Verdict};
@@ -80,12 +81,17 @@ pub struct GrantedSecret<'g> {
 /// A [`Grant`] that was found to stand just now. A write demands one.
 #[derive(Debug)]
 pub struct Standing<'g> {
-    grant: &'g Grant,
+    grant: PhantomData<&'g Grant>,
 }
 
-/// The grant does not stand any more: deciding again gave something else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Withdrawn;
+/// Why a grant is not known to stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unconfirmed {
+    /// Deciding again gave something else.
+    Withdrawn,
+    /// What the decision rests on is being read anew: nobody knows just now.
+    Unknown,
+}
 
 impl Grant {
     pub(super) fn issue(facts: Facts, decision: Decision) -> Self {
@@ -95,12 +101,6 @@ impl Grant {
     /// The items that may be read, each once.
     pub fn items(&self) -> impl Iterator<Item = GrantedRef<'_>> {
         self.facts.items().map(|item| GrantedRef { item })
-    }
-
-    /// The item that a key of the request takes its value from.
-    #[must_use]
-    pub fn item_of(&self, key: &str) -> Option<GrantedRef<'_>> {
-        self.facts.references.iter().find(|r| r.key == key).map(|r| GrantedRef { item: &r.item })
     }
 
     /// The Secret that may be written.
@@ -132,17 +132,17 @@ impl Grant {
     /// Holds the grant against a decision that was taken just now on all that has been observed since.
     ///
     /// # Errors
-    /// [`Withdrawn`] when the request is another one, has another generation, or is decided on differently.
-    pub fn confirm(&self, now: &Verdict) -> Result<Standing<'_>, Withdrawn> {
+    /// [`Unconfirmed::Withdrawn`] when the request is another one, has another generation, or is decided on differently.
+    pub fn confirm(&self, now: &Verdict) -> Result<Standing<'_>, Unconfirmed> {
         match now {
             Verdict::Granted(current)
                 if current.decision.digest == self.decision.digest
                     && current.facts.request.uid == self.facts.request.uid
                     && current.facts.request.generation == self.facts.request.generation =>
             {
-                Ok(Standing { grant: self })
+                Ok(Standing { grant: PhantomData })
             }
-            Verdict::Granted(_) | Verdict::Refused(Refusal { .. }) => Err(Withdrawn),
+            Verdict::Granted(_) | Verdict::Refused(Refusal { .. }) => Err(Unconfirmed::Withdrawn),
         }
     }
 }
@@ -152,13 +152,5 @@ impl<'g> GrantedRef<'g> {
     #[must_use]
     pub fn identity(self) -> &'g ItemIdentity {
         self.item
-    }
-}
-
-impl<'g> Standing<'g> {
-    /// The grant that stands.
-    #[must_use]
-    pub fn grant(&self) -> &'g Grant {
-        self.grant
     }
 }

@@ -261,6 +261,6 @@ fn a_grant_stands_until_deciding_again_gives_something_else() {
 
     let mut edited = facts();
     edited.request.generation = 2;
-    assert_eq!(grant.confirm(&verdict(edited, &all)).err(), Some(Withdrawn));
-    assert_eq!(grant.confirm(&verdict(facts(), &set(&[]))).err(), Some(Withdrawn));
+    assert_eq!(grant.confirm(&verdict(edited, &all)).err(), Some(Unconfirmed::Withdrawn));
+    assert_eq!(grant.confirm(&verdict(facts(), &set(&[]))).err(), Some(Unconfirmed::Withdrawn));
 }

@@ -8,7 +8,7 @@ use super::{Content, ITEM_VERSIONS, OWNER_TAG, Proof, Receipt, SecretState, Sign
 use crate::api::Reason;
 use crate::index::{Index, ObjectKey, SecretEntry};
 use crate::kube_io::{ApiError, Expected, KubeIo};
-use crate::policy::{Standing, Withdrawn};
+use crate::policy::{Standing, Unconfirmed};
 use crate::render::Rendered;
 
 /// Writes Secrets. Every method that sends a write demands that the grant stands.
@@ -90,6 +90,9 @@ pub enum WriteError {
     /// The grant does not stand any more.
     #[error("the decision changed before Secret {0} was written; nothing was written")]
     Withdrawn(ObjectKey),
+    /// Nobody knows just now whether the grant stands.
+    #[error("what the decision on Secret {0} rests on is being read anew; nothing was written yet")]
+    Unknown(ObjectKey),
     /// The API server did not do it.
     #[error("Secret {0}: {1}")]
     Api(ObjectKey, ApiError),
@@ -101,7 +104,7 @@ impl WriteError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::NotOwned(_) | Self::KeyLost(_) | Self::OtherType(_) => Reason::SecretNotOwned,
-            Self::Withdrawn(_) => Reason::GrantWithdrawn,
+            Self::Withdrawn(_) | Self::Unknown(_) => Reason::GrantWithdrawn,
             Self::Immutable(_) | Self::Api(..) => Reason::WriteFailed,
         }
     }
@@ -126,11 +129,16 @@ impl SecretWriter {
         signer: &Signer,
         receipt: Option<&Receipt>,
         basis: &str,
-        confirm: impl Fn() -> Result<Standing<'g>, Withdrawn>,
+        confirm: impl Fn() -> Result<Standing<'g>, Unconfirmed>,
     ) -> Result<Written, WriteError> {
         let desired = Desired::new(rendered, signer, basis);
         let api = |error| WriteError::Api(desired.key.clone(), error);
-        let standing = || confirm().map_err(|Withdrawn| WriteError::Withdrawn(desired.key.clone()));
+        let standing = || {
+            confirm().map_err(|why| match why {
+                Unconfirmed::Withdrawn => WriteError::Withdrawn(desired.key.clone()),
+                Unconfirmed::Unknown => WriteError::Unknown(desired.key.clone()),
+            })
+        };
         let mut existing = match self.index.secret(&desired.key) {
             Some(_) => self.io.secret(&desired.key).await.map_err(api)?,
             None => None,
@@ -176,17 +184,33 @@ impl SecretWriter {
         holds
     }
 
-    /// Deletes a Secret that was written just now under a grant that turned out to be withdrawn. Any
-    /// later version of it is left alone.
+    /// Deletes a Secret that was written just now under a grant that turned out to be withdrawn. One
+    /// that is not the one that was written is left alone. Says whether this deleted it.
     ///
     /// # Errors
-    /// When the API server does not do it.
-    pub async fn undo(&self, key: &ObjectKey, written: &Written) -> Result<(), ApiError> {
-        let expected = Expected {
+    /// When the API server does not do it, also when tried again.
+    pub async fn take_back(&self, key: &ObjectKey, written: &Written) -> Result<bool, ApiError> {
+        let mut expected = Expected {
             uid: written.receipt.secret_uid.clone(),
             resource_version: written.receipt.resource_version.to_string(),
         };
-        self.io.delete_secret(key, &expected).await
+        let mut result = Ok(false);
+        for _ in 0..3 {
+            result = match self.io.delete_secret(key, &expected).await {
+                Ok(()) => return Ok(true),
+                Err(ApiError::NotFound) => return Ok(false),
+                Err(error) => Err(error),
+            };
+            // Somebody labelled it meanwhile, or the answer was lost.
+            let Ok(secret) = self.io.secret(key).await else { continue };
+            match secret.and_then(|s| SecretEntry::from_meta(&s.metadata)) {
+                Some(entry) if *entry.uid == *expected.uid => {
+                    expected.resource_version = entry.resource_version.to_string();
+                }
+                Some(_) | None => return Ok(false),
+            }
+        }
+        result
     }
 
     async fn create(

@@ -35,6 +35,8 @@ pub enum Next {
     Synced(SyncStatus),
     /// It does not, or nobody knows.
     Failed(Problem),
+    /// It does not, and the Secret that was written a moment ago was deleted again.
+    TakenBack(Problem),
     /// Work on the request is stopped.
     Suspended,
 }
@@ -161,11 +163,19 @@ fn sync_status(previous: Option<&SyncStatus>, report: &Report) -> Option<SyncSta
         Next::Synced(sync) => Some(sync.clone()),
         Next::Suspended => previous.cloned(),
         Next::Failed(problem) => previous.cloned().map(|mut sync| {
-            if let Severity::Tolerable { since } = &problem.severity {
-                sync.stale_since.get_or_insert_with(|| since.clone());
+            let is_outage =
+                matches!(problem.reason, Reason::ConnectUnavailable | Reason::InvalidResponse);
+            match &problem.severity {
+                Severity::Tolerable { since } => {
+                    sync.stale_since.get_or_insert_with(|| since.clone());
+                }
+                Severity::Heals if is_outage => {}
+                // 1Password could be asked, or did not have to be.
+                Severity::Heals | Severity::Stalled => sync.stale_since = None,
             }
             sync
         }),
+        Next::TakenBack(_) => None,
     }
 }
 
@@ -186,7 +196,7 @@ fn conditions(previous: &CredentialRequestStatus, report: &Report) -> Vec<Condit
         {
             set.keep(ConditionType::Authorized)
         }
-        (None, Next::Failed(problem)) => {
+        (None, Next::Failed(problem) | Next::TakenBack(problem)) => {
             set.set(ConditionType::Authorized, None, problem.reason, &problem.message)
         }
         (None, Next::Synced(_) | Next::Suspended) => set,
@@ -202,6 +212,7 @@ fn conditions(previous: &CredentialRequestStatus, report: &Report) -> Vec<Condit
             )
         }
         Next::Failed(problem) => failed(set, problem, report.has_secret),
+        Next::TakenBack(problem) => failed(set, problem, false),
         Next::Suspended => set,
     }
     .finish()
@@ -274,7 +285,7 @@ fn history_record(
         reason: ready_reason(status).unwrap_or_default().to_owned(),
         source: match &report.next {
             Next::Synced(sync) => Some(sync.source),
-            Next::Failed(_) | Next::Suspended => None,
+            Next::Failed(_) | Next::TakenBack(_) | Next::Suspended => None,
         },
         record: report.record.clone(),
     })

@@ -39,8 +39,7 @@ impl StatusWriter {
             uid: entry.uid.to_string(),
             resource_version: entry.resource_version.to_string(),
         };
-        let operations =
-            operations(previous.is_some(), entry.history_len, &status, record.as_ref());
+        let operations = operations(previous.as_ref(), entry.history_len, &status, record.as_ref());
         let view = self.io.patch_request_status(key, &expected, operations).await?;
         self.index.observe_request(key, &view);
         Ok(())
@@ -49,17 +48,17 @@ impl StatusWriter {
 
 /// A patch that replaces all but the history, which it appends to without having read it.
 fn operations(
-    exists: bool,
+    previous: Option<&CredentialRequestStatus>,
     history_len: usize,
     status: &CredentialRequestStatus,
     record: Option<&HistoryRecord>,
 ) -> Vec<Value> {
     let add = |path: &str, value: Value| json!({"op": "add", "path": path, "value": value});
-    if !exists {
+    let Some(previous) = previous else {
         let mut first = status.clone();
         first.history = record.cloned().into_iter().collect();
         return vec![add("/status", json!(first))];
-    }
+    };
     let mut operations = vec![
         add("/status/observedGeneration", json!(status.observed_generation)),
         add("/status/conditions", json!(status.conditions)),
@@ -69,6 +68,8 @@ fn operations(
     }
     if let Some(sync) = &status.sync {
         operations.push(add("/status/sync", json!(sync)));
+    } else if previous.sync.is_some() {
+        operations.push(json!({"op": "remove", "path": "/status/sync"}));
     }
     if let Some(record) = record {
         if history_len == 0 {

@@ -174,9 +174,13 @@ impl Metrics {
         text
     }
 
-    /// A reconcile has ended.
-    pub fn reconciled(&self, reason: Reason, took: Duration) {
+    /// A reconcile has come to something.
+    pub fn reconciled(&self, reason: Reason) {
         self.reconciles.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+    }
+
+    /// A reconcile has taken a time.
+    pub fn reconcile_took(&self, took: Duration) {
         self.reconcile_seconds.observe(took.as_secs_f64());
     }
 

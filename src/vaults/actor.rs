@@ -389,8 +389,18 @@ impl Actor {
                     view.snapshot = view.snapshot.listed(&vault_id, Arc::new(listing));
                 }
                 Err(error) => {
-                    let since =
-                        before.vault_troubles.get(&vault_id).map_or(self.last_good, |t| t.since);
+                    // An outage before does not make a refusal old.
+                    let same = before
+                        .vault_troubles
+                        .get(&vault_id)
+                        .filter(|t| t.error.class() == error.class());
+                    let since = match (same, error.class()) {
+                        (Some(trouble), _) => trouble.since,
+                        (None, Class::Refused) => SystemTime::now(),
+                        (None, Class::Unavailable | Class::Invalid | Class::Moved) => {
+                            self.last_good
+                        }
+                    };
                     view.vault_troubles.insert(vault_id.clone(), Trouble { error, since });
                 }
             }

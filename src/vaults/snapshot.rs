@@ -152,6 +152,9 @@ impl Snapshot {
     /// When there is none, or more than one, or the vault was not listed yet.
     pub fn resolve(&self, reference: &Reference, access: &Access<'_>) -> Result<Found, Unresolved> {
         let vault = self.resolve_vault(&reference.vault, access)?;
+        if !access.could_allow_item(&vault.id, &vault.name, &reference.item) {
+            return Err(Unresolved::NotAllowed);
+        }
         let Some(listing) = &vault.listing else {
             return Err(Unresolved::NotListed { vault_id: vault.id.clone() });
         };

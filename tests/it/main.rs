@@ -14,6 +14,7 @@ mod isolation;
 mod looks;
 mod outage;
 mod path;
+mod races;
 mod restart;
 mod schema;
 mod threats;

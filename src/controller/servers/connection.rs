@@ -1,6 +1,7 @@
 //! What it takes to talk to a server: a token that may be sent to its host, and an authority.
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
@@ -50,6 +51,30 @@ impl ServerTask {
                 ),
             ));
         };
+        self.check_token(spec, metadata)?;
+        let secret = self.io.secret(&ObjectKey::new(namespace, name)).await?;
+        // What was read may be another Secret than the one that was told of.
+        if let Some(secret) = &secret {
+            self.check_token(spec, &secret.metadata)?;
+        }
+        let bytes = secret.and_then(|s| s.data).and_then(|mut data| data.remove(key));
+        let text = bytes.and_then(|b| String::from_utf8(b.0).ok()).map(|t| t.trim().to_owned());
+        match text {
+            Some(token) if !token.is_empty() => Ok(SecretString::from(token)),
+            Some(_) | None => Err(Failure::broken(
+                Reason::TokenNotFound,
+                format!(
+                    "Secret {name} of namespace {namespace} has no key {key} with a token; set it: kubectl \
+                     --namespace {namespace} patch secret {name} --patch '{{\"stringData\":{{\"{key}\":\"<token>\"}}}}'"
+                ),
+            )),
+        }
+    }
+
+    /// Whether a Secret is marked as a token and may be sent to the server's host.
+    fn check_token(&self, spec: &ConnectServerSpec, metadata: &ObjectMeta) -> Result<(), Failure> {
+        let (name, namespace, origin) =
+            (&spec.token_secret_ref.name, &self.namespace, spec.origin());
         let labelled =
             metadata.labels.as_ref().and_then(|l| l.get(PURPOSE_LABEL)).map(String::as_str);
         if labelled != Some(PURPOSE_CONNECT_TOKEN) {
@@ -80,19 +105,7 @@ impl ServerTask {
                 ),
             ));
         }
-        let secret = self.io.secret(&ObjectKey::new(namespace, name)).await?;
-        let bytes = secret.and_then(|s| s.data).and_then(|mut data| data.remove(key));
-        let text = bytes.and_then(|b| String::from_utf8(b.0).ok()).map(|t| t.trim().to_owned());
-        match text {
-            Some(token) if !token.is_empty() => Ok(SecretString::from(token)),
-            Some(_) | None => Err(Failure::broken(
-                Reason::TokenNotFound,
-                format!(
-                    "Secret {name} of namespace {namespace} has no key {key} with a token; set it: kubectl \
-                     --namespace {namespace} patch secret {name} --patch '{{\"stringData\":{{\"{key}\":\"<token>\"}}}}'"
-                ),
-            )),
-        }
+        Ok(())
     }
 
     async fn authority(&self, spec: &ConnectServerSpec) -> Result<Option<Vec<u8>>, Failure> {

@@ -89,12 +89,17 @@ async fn for_a_deleted_request_nothing_is_written() {
 async fn a_request_deleted_while_it_is_fetched_gives_its_place_to_the_next() {
     let bed = Bed::new("place-between").await;
     bed.patch_server(json!({"spec": {"limits": {"concurrency": 1}, "pollInterval": "1h"}})).await;
-    let operator = under_way(&bed).await;
+    // Long enough to see the next one wait.
+    let settings = Settings { call_timeout: Duration::from_secs(10), ..Settings::for_tests() };
+    let operator = bed.operator_with(settings).await;
+    let hang = bed.connect.fault(FaultSpec::new(FaultKind::Hang).on(ITEM_ROUTE).times(1));
+    bed.request("orders", |_| {}).await;
+    wait_fetches(&bed, 1).await;
+    bed.connect.clear_fault(hang);
     bed.request("next", |_| {}).await;
     wait::until("the next one to wait for the place", wait::WAIT, async || {
-        let runs = operator.metric("portcullis_queue_depth", &[]);
-        let parked = bed.get_request("next").await.status.is_none();
-        parked.then_some(()).ok_or_else(|| format!("{runs} in the queue"))
+        let parked = operator.metric("portcullis_queue", &[("state", "parked")]);
+        if parked > 0.0 { Ok(()) } else { Err("it is not parked".to_owned()) }
     })
     .await;
     bed.delete_request("orders").await;

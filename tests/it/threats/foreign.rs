@@ -7,7 +7,7 @@ use portcullis_test_support::kube::api::{
     DeleteParams, ListParams, Patch, PatchParams, PostParams,
 };
 use portcullis_test_support::kube::{Api, Client, ResourceExt as _};
-use portcullis_test_support::{Bed, condition, wait};
+use portcullis_test_support::{Bed, TestOperator, condition, wait};
 use serde_json::{Value, json};
 
 const ITEM_ROUTE: &str = "GET /v1/vaults/{v}/items/{i}";
@@ -55,12 +55,16 @@ async fn withdraw(bed: &Bed, tenant: &Client, name: &str) {
     api.delete(name, &DeleteParams::default()).await.unwrap();
 }
 
-/// Waits until the operator has tried so many more times, as its fetches tell.
-async fn wait_tries(bed: &Bed, more: u64) {
-    let before = bed.connect.requests().route(ITEM_ROUTE);
+/// Waits until the operator has refused so many more times.
+async fn wait_tries(operator: &TestOperator, more: f64) {
+    let tries = || {
+        operator
+            .metric("portcullis_reconciles_total", &[("reason", Reason::SecretNotOwned.as_str())])
+    };
+    let before = tries();
     wait::until("more tries", wait::WAIT, async || {
-        let now = bed.connect.requests().route(ITEM_ROUTE);
-        (now >= before + more).then_some(()).ok_or_else(|| format!("{now} fetches"))
+        let now = tries();
+        if now >= before + more { Ok(()) } else { Err(format!("{now} tries")) }
     })
     .await;
 }
@@ -81,7 +85,7 @@ async fn a_tenant_neither_overwrites_nor_adopts_nor_deletes_a_foreign_secret() {
     assert_eq!(condition(&request, "Stalled").unwrap().status, "True");
     let message = &condition(&request, "Synced").unwrap().message;
     assert!(message.contains("kubectl delete secret"), "{message}");
-    wait_tries(&bed, 3).await;
+    wait_tries(&operator, 3.0).await;
     assert_eq!(Some(version(&bed, "db-root").await), theirs.resource_version());
 
     withdraw(&bed, &tenant, "db-root").await;
@@ -160,7 +164,7 @@ async fn our_label_a_forged_owner_and_copied_tags_do_not_make_a_secret_ours() {
         let forged = json!({"metadata": {"labels": {MANAGED_LABEL: "true"}, "annotations": annotations,
                                          "ownerReferences": owner}});
         let forged = bed.patch_secret("victim", forged).await;
-        wait_tries(&bed, 2).await;
+        wait_tries(&operator, 2.0).await;
         bed.wait_reason("victim", Reason::SecretNotOwned).await;
         assert_eq!(Some(version(&bed, "victim").await), forged.resource_version());
     }
@@ -187,7 +191,7 @@ async fn a_status_that_the_tenant_wrote_does_not_make_a_secret_ours() {
         sync.secret_name = "victim".to_owned();
         let forged = Patch::Merge(json!({"status": {"sync": sync, "decision": genuine.decision}}));
         requests.patch_status("victim", &PatchParams::default(), &forged).await.unwrap();
-        wait_tries(&bed, 2).await;
+        wait_tries(&operator, 2.0).await;
         let request = bed.wait_reason("victim", Reason::SecretNotOwned).await;
         assert_eq!(condition(&request, "Ready").unwrap().status, "False");
         assert_eq!(Some(version(&bed, "victim").await), victim.resource_version());
@@ -205,7 +209,7 @@ async fn the_secret_of_another_request_is_not_taken() {
     let tenant = tenant(&bed).await;
     ask(&bed, &tenant, "thief", Some("first")).await;
     bed.wait_reason("thief", Reason::SecretNotOwned).await;
-    wait_tries(&bed, 2).await;
+    wait_tries(&operator, 2.0).await;
     assert_eq!(bed.secret("first").await, first);
     withdraw(&bed, &tenant, "thief").await;
     bed.request("later", |_| {}).await;

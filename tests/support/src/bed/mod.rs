@@ -240,7 +240,7 @@ impl Bed {
         for policy in
             policies.list(&ListParams::default()).await.map(|l| l.items).unwrap_or_default()
         {
-            if policy.spec.class() == self.class {
+            if policy.spec.controller_class.as_ref() == Some(&self.class) {
                 let _ = policies.delete(&policy.metadata.name.unwrap_or_default(), &all).await;
             }
         }
