@@ -18,6 +18,9 @@ use super::CredentialRequestStatus;
     derive = "PartialEq",
     shortname = "credreq",
     category = "portcullis",
+    validation = Rule::new(
+        "(has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name) == (has(oldSelf.spec.target) && has(oldSelf.spec.target.name) ? oldSelf.spec.target.name : oldSelf.metadata.name)"
+    ).message("spec.target.name cannot change: create another request for the other Secret, then delete this one"),
     selectable = ".spec.serverRef.name",
     selectable = ".spec.target.name",
     selectable = ".spec.suspend",
@@ -58,21 +61,20 @@ use super::CredentialRequestStatus;
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new(
-        "(has(self.target) && has(self.target.name) ? self.target.name : '') == (has(oldSelf.target) && has(oldSelf.target.name) ? oldSelf.target.name : '')"
-    ).message("spec.target.name cannot change: create another request for the other Secret, then delete this one")
-)]
 pub struct CredentialRequestSpec {
     /// The ConnectServer that holds the credentials; `default` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_ref: Option<ServerRef>,
     /// Why the application needs the credentials, in words that an auditor can read. A claim.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(max = 256))]
+    #[x_kube(validation = Rule::new(r"self.matches('\\S')")
+        .message("purpose must say in words why the credentials are needed"))]
     pub purpose: String,
     /// The environment that the request says it is for. A claim: denied when it contradicts the facts.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')")
+        .message("environment must be a word as labels have it, such as production"))]
     pub environment: Option<String>,
     /// Who mounts the Secret. A claim.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -176,9 +176,10 @@ pub struct HistoryRecord {
     /// Where values came from, if any were delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// The id of the audit record.
+    /// The id of the audit record, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
-    pub record: String,
+    pub record: Option<String>,
 }
 
 /// The most history records a status keeps.

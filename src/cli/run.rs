@@ -86,7 +86,13 @@ impl Run {
         let client = Client::try_from(config)?;
         let listener =
             TcpListener::bind(self.listen).await.map_err(|e| RunError::Listen(self.listen, e))?;
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), "portcullis starts");
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            class = self.controller_class,
+            namespaces = if self.namespaces.is_empty() { "all".to_owned() } else { self.namespaces.join(",") },
+            listen = %self.listen,
+            "portcullis starts"
+        );
         let mut operator = Operator::start(OperatorConfig {
             client,
             controller_class: self.controller_class,

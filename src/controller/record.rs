@@ -71,7 +71,7 @@ impl Reconciler {
             decision,
             has_secret,
             next,
-            record: record.unwrap_or_default(),
+            record,
         }
     }
 

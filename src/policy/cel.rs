@@ -47,6 +47,14 @@ pub enum CompileError {
     /// A variable that rules do not have.
     #[error("unknown variable '{0}'; rules read request, namespace and refs")]
     UnknownVariable(String),
+    /// A member that a variable does not have.
+    #[error("{of} has no member '{field}'")]
+    UnknownMember {
+        /// What was looked into.
+        of: &'static str,
+        /// What it does not have.
+        field: String,
+    },
     /// A function that rules do not have.
     #[error("unknown function '{0}'")]
     UnknownFunction(String),
@@ -151,6 +159,26 @@ mod tests {
             Expression::compile("lists.range(1000000000).size() > 0").unwrap_err(),
             CompileError::UnknownFunction("range".to_owned())
         );
+    }
+
+    #[test]
+    fn a_misspelt_member_is_refused_when_it_is_compiled() {
+        for (source, of) in [
+            ("request.purpose == 'x'", "request"),
+            ("request.claims.reason == 'x'", "request.claims"),
+            ("namespace.label['x'] == 'y'", "namespace"),
+            ("has(request.owner)", "request"),
+            ("refs.exists(r, r.title == 'x')", "a reference"),
+            ("refs.all(a, refs.all(b, a.vault == b.name))", "a reference"),
+        ] {
+            let error = Expression::compile(source).unwrap_err();
+            assert!(
+                matches!(&error, CompileError::UnknownMember { of: o, .. } if *o == of),
+                "{error}"
+            );
+        }
+        assert!(Expression::compile("namespace.labels.anything == 'x'").is_ok());
+        assert!(Expression::compile("refs.map(r, r.vault).exists(v, v == 'x')").is_ok());
     }
 
     #[test]

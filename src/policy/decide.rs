@@ -265,7 +265,10 @@ fn evaluate(policy: &CompiledPolicy, context: &FactsContext) -> PolicyResult {
         let (weight, message) = match rule.when.evaluate(context) {
             Ok(false) => continue,
             Ok(true) => (rule.weight, rule.message.clone()),
-            Err(error) => (Weight::Effect(Effect::Deny), error.to_string()),
+            Err(error) => {
+                let message = format!("rule {} of policy {}: {error}", rule.name, policy.name);
+                (Weight::Effect(Effect::Deny), message)
+            }
         };
         let (score, effect) = match weight {
             Weight::Score(score) => (score, None),

@@ -163,7 +163,10 @@ fn an_effect_counts_whatever_the_score() {
 fn a_rule_that_fails_denies_and_says_so() {
     let decision = rules(vec![scored("r", "namespace.labels['none'] == 'x'", 1)]);
     assert_eq!(decision.outcome, Outcome::Denied);
-    assert!(decision.factors[0].message.starts_with("the rule failed"), "{decision:?}");
+    assert!(
+        decision.factors[0].message.contains("rule r of policy p: the rule failed"),
+        "{decision:?}"
+    );
 }
 
 #[test]

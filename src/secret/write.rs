@@ -64,8 +64,8 @@ pub struct Written {
 pub enum WriteError {
     /// A Secret of that name is not this request's.
     #[error(
-        "Secret {0} exists and was not written for this request; choose another spec.target.name, or remove it: \
-         kubectl delete secret --namespace {ns} {name}", ns = .0.namespace, name = .0.name
+        "Secret {0} exists and was not written for this request; make another request with another \
+         spec.target.name, or, if nobody needs the Secret: kubectl delete secret --namespace {ns} {name}", ns = .0.namespace, name = .0.name
     )]
     NotOwned(ObjectKey),
     /// The Secret is tagged with a key that is gone, and holds something else than 1Password.

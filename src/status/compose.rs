@@ -24,8 +24,8 @@ pub struct Report {
     pub has_secret: bool,
     /// How it ended.
     pub next: Next,
-    /// The id of the audit record, for the history.
-    pub record: String,
+    /// The id of the audit record, if something was recorded: it goes into the history.
+    pub record: Option<String>,
 }
 
 /// How a reconcile ended.
@@ -99,7 +99,7 @@ impl Problem {
 }
 
 /// The new status without its history, and the history record to append if something worth one happened:
-/// another decision, another content, another reason of `Ready`.
+/// what was recorded in the audit, and another reason of `Ready`.
 #[must_use]
 pub fn compose(
     previous: Option<&CredentialRequestStatus>,
@@ -238,7 +238,7 @@ fn failed(set: Conditions, problem: &Problem, has_secret: bool) -> Conditions {
     set.set(ConditionType::Synced, Some(false), reason, message)
 }
 
-/// Everything as it was, with the generation moved on.
+/// Everything as it was, with the generation moved on, and the word that nobody looks.
 fn suspended(
     previous: &CredentialRequestStatus,
     report: &Report,
@@ -251,6 +251,14 @@ fn suspended(
     let mut kept = previous.conditions.clone();
     for condition in &mut kept {
         condition.observed_generation = Some(report.generation);
+        let is_ready = condition.type_ == ConditionType::Ready.as_str();
+        if is_ready && condition.reason != Reason::Suspended.as_str() {
+            condition.message = format!(
+                "spec.suspend is true: nothing is looked at until it is false; before that {}: {}",
+                condition.reason, condition.message
+            );
+            condition.reason = Reason::Suspended.as_str().to_owned();
+        }
     }
     kept
 }
@@ -270,12 +278,7 @@ fn history_record(
     report: &Report,
 ) -> Option<HistoryRecord> {
     let decision = status.decision.as_ref()?;
-    let digest = |s: &CredentialRequestStatus| s.decision.as_ref().map(|d| d.digest.clone());
-    let revision = |s: &CredentialRequestStatus| s.sync.as_ref().map(|s| s.content_revision);
-    let same = digest(previous) == digest(status)
-        && revision(previous) == revision(status)
-        && ready_reason(previous) == ready_reason(status);
-    if same {
+    if report.record.is_none() && ready_reason(previous) == ready_reason(status) {
         return None;
     }
     Some(HistoryRecord {

@@ -322,6 +322,7 @@ impl Actor {
                     (self.on_news)(News::Vaults);
                 }
                 if before.health != Health::Good {
+                    tracing::info!(server = %self.name, "the server answers");
                     (self.on_news)(News::Health);
                 }
                 moved
@@ -335,9 +336,12 @@ impl Actor {
                         self.last_good
                     }
                 };
-                tracing::info!(server = %self.name, %error, failures = self.failures, "a poll failed");
+                tracing::debug!(server = %self.name, %error, failures = self.failures, "a poll failed");
                 // Connect refuses or drops a call now and then: one failure is no news.
                 if self.failures >= 2 {
+                    if !matches!(before.health, Health::Failing(_)) {
+                        tracing::warn!(server = %self.name, %error, "the server does not answer as it should");
+                    }
                     let health = Health::Failing(Trouble { error, since });
                     let is_news = health != before.health;
                     self.publish(View { health, ..before });

@@ -28,7 +28,7 @@ if ! command -v go >/dev/null; then
 	exit 1
 fi
 if [ "$(go env GOOS)" != linux ]; then
-	say "the test control plane runs on Linux only: set KUBECONFIG to a cluster of your own instead"
+	say "the test control plane runs on Linux only: set PORTCULLIS_TEST_KUBECONFIG to the kubeconfig of a cluster of your own instead"
 	exit 1
 fi
 

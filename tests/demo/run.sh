@@ -230,11 +230,18 @@ say "followed after $((($(now_us) - from) / 1000)) ms, of which the wait for the
 
 title 'Somebody edits the Secret by hand; it is repaired'
 edited=$(printf 'edited by hand' | base64)
-show kubectl patch secret orders-db -n shop -p '{"stringData": {"password": "edited by hand"}}'
+edit='{"stringData": {"password": "edited by hand"}}'
+typed kubectl patch secret orders-db -n shop -p "'$edit'"
+# Beside the watch: once kubectl has ended, the repair is mostly past.
+(exec {lifeline}>&- && exec kubectl patch secret orders-db -n shop -p "$edit" >"$run/edited" 2>&1) &
+editing=$!
 await_password "$edited"
 from=$(now_us)
 await_password "$wanted"
-say "repaired after $((($(now_us) - from) / 1000)) ms, from the edit's arrival in a watch to the repair's"
+took=$((($(now_us) - from) / 1000))
+wait "$editing" || fail 'the Secret could not be edited'
+sed 's/^/  /' "$run/edited"
+say "repaired after $took ms, from the edit's arrival in a watch to the repair's"
 
 title 'Two lines of the audit stream: the denial, and a change of the Secret'
 for line in '"kind":"decision".*"outcome":"Denied"' '"kind":"write"'; do

@@ -45,7 +45,7 @@ impl ServerTask {
                 Reason::TokenNotFound,
                 format!(
                     "there is no Secret {name} in namespace {namespace}; make it: kubectl --namespace {namespace} \
-                     create secret generic {name} --from-literal={key}=<token> && kubectl --namespace {namespace} \
+                     create secret generic {name} --from-file={key}=<file> && kubectl --namespace {namespace} \
                      label secret {name} {PURPOSE_LABEL}={PURPOSE_CONNECT_TOKEN} && kubectl --namespace \
                      {namespace} annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={origin}"
                 ),

@@ -63,11 +63,21 @@ pub(super) fn nesting(source: &str) -> usize {
     deepest
 }
 
+/// The members of `request`.
+const REQUEST: [&str; 4] = ["claims", "name", "namespace", "secretName"];
+/// The members of `request.claims`.
+const CLAIMS: [&str; 3] = ["consumer", "environment", "purpose"];
+/// The members of `namespace`.
+const NAMESPACE: [&str; 2] = ["labels", "name"];
+/// The members of an element of `refs`.
+const REFERENCE: [&str; 8] =
+    ["environment", "field", "item", "itemId", "key", "section", "vault", "vaultId"];
+
 /// Walks an expression and refuses what rules do not have.
 #[derive(Default)]
 pub(super) struct Checker<'e> {
-    /// The variables of the comprehensions around.
-    scope: Vec<&'e str>,
+    /// The variables of the comprehensions around, and which of them are references.
+    scope: Vec<(&'e str, bool)>,
     depth: usize,
 }
 
@@ -92,18 +102,27 @@ impl<'e> Checker<'e> {
             Expr::Ident(name) => {
                 let known = name.starts_with('@')
                     || VARIABLES.contains(&name.as_str())
-                    || self.scope.contains(&name.as_str());
+                    || self.scope.iter().any(|(known, _)| known == name);
                 if known {
                     Ok(())
                 } else {
                     Err(CompileError::UnknownVariable(name.chars().take(64).collect()))
                 }
             }
-            Expr::Select(select) => self.check(&select.operand, comprehensions),
+            Expr::Select(select) => {
+                let (of, members) = self.members(&select.operand.expr);
+                if members.is_some_and(|known| !known.contains(&select.field.as_str())) {
+                    let field = select.field.chars().take(64).collect();
+                    return Err(CompileError::UnknownMember { of, field });
+                }
+                self.check(&select.operand, comprehensions)
+            }
             Expr::Call(call) => {
                 // `sets.contains(a, b)` is parsed as a call of `contains` on an identifier `sets`.
                 let qualified = match call.target.as_ref().map(|t| &t.expr) {
-                    Some(Expr::Ident(target)) if !self.scope.contains(&target.as_str()) => {
+                    Some(Expr::Ident(target))
+                        if !self.scope.iter().any(|(known, _)| known == target) =>
+                    {
                         Some(format!("{target}.{}", call.func_name))
                             .filter(|name| FUNCTIONS.contains(&name.as_str()))
                     }
@@ -139,15 +158,37 @@ impl<'e> Checker<'e> {
                 self.check(&comprehension.iter_range, comprehensions)?;
                 self.check(&comprehension.accu_init, comprehensions)?;
                 let outer = self.scope.len();
-                self.scope.push(&comprehension.iter_var);
-                self.scope.extend(comprehension.iter_var2.as_deref());
-                self.scope.push(&comprehension.accu_var);
+                let over_refs =
+                    matches!(&comprehension.iter_range.expr, Expr::Ident(name) if name == "refs");
+                let alone = comprehension.iter_var2.is_none();
+                self.scope.push((&comprehension.iter_var, over_refs && alone));
+                self.scope.extend(comprehension.iter_var2.as_deref().map(|name| (name, over_refs)));
+                self.scope.push((&comprehension.accu_var, false));
                 self.check(&comprehension.loop_cond, inner)?;
                 self.check(&comprehension.loop_step, inner)?;
                 self.check(&comprehension.result, inner)?;
                 self.scope.truncate(outer);
                 Ok(())
             }
+        }
+    }
+
+    /// What an operand is, and which members it has, where that is fixed: a misspelt one would be found
+    /// only when a request is denied for it.
+    fn members(&self, operand: &Expr) -> (&'static str, Option<&'static [&'static str]>) {
+        match operand {
+            Expr::Ident(name) => match self.scope.iter().rev().find(|(known, _)| known == name) {
+                Some((_, true)) => ("a reference", Some(&REFERENCE)),
+                Some((_, false)) => ("", None),
+                None if name == "request" => ("request", Some(&REQUEST)),
+                None if name == "namespace" => ("namespace", Some(&NAMESPACE)),
+                None => ("", None),
+            },
+            Expr::Select(select) if select.field == "claims" => match &select.operand.expr {
+                Expr::Ident(name) if name == "request" => ("request.claims", Some(&CLAIMS)),
+                _ => ("", None),
+            },
+            _ => ("", None),
         }
     }
 

@@ -50,7 +50,13 @@ async fn fields() {
                 &["unknown field \"spec.data[0].refs\""],
             ),
             Case("no purpose", |o| remove(o, "/spec/purpose"), &["spec.purpose: Required value"]),
-            Case("an empty purpose", |o| o["spec"]["purpose"] = json!(""), &["spec.purpose", "at least 1 chars long"]),
+            Case("an empty purpose", |o| o["spec"]["purpose"] = json!(""), &["spec.purpose", "why the credentials are needed"]),
+            Case("a blank purpose", |o| o["spec"]["purpose"] = json!("  "), &["spec.purpose", "why the credentials are needed"]),
+            Case(
+                "an environment of two words",
+                |o| o["spec"]["environment"] = json!("prod uction"),
+                &["spec.environment", "a word as labels have it"],
+            ),
             Case("the longest purpose", |o| o["spec"]["purpose"] = json!("é".repeat(256)), ACCEPTED),
             Case(
                 "too long a purpose",
@@ -235,6 +241,11 @@ async fn target() {
                 "naming the Secret later",
                 |o| o["spec"]["target"] = json!({"name": "other"}),
                 IMMUTABLE,
+            ),
+            Case(
+                "the name that it has anyway",
+                |o| o["spec"]["target"] = json!({"name": "immutable"}),
+                ACCEPTED,
             ),
             Case(
                 "a target without a name",

@@ -41,7 +41,6 @@ async fn assert_no_claim_dodges(bed: &Bed) {
         ("honest-consumer", Some("production"), Some("batch"), Reason::Denied),
         ("staging", Some("staging"), None, Reason::EnvironmentMismatch),
         ("other-case", Some("Production"), None, Reason::EnvironmentMismatch),
-        ("space", Some("production "), None, Reason::EnvironmentMismatch),
         ("staging-consumer", Some("staging"), Some("batch"), Reason::EnvironmentMismatch),
     ];
     for (name, environment, consumer, _) in claims {

@@ -10,8 +10,6 @@ use portcullis_test_support::kube::{Api, Client, ResourceExt as _};
 use portcullis_test_support::{Bed, TestOperator, condition, wait};
 use serde_json::{Value, json};
 
-const ITEM_ROUTE: &str = "GET /v1/vaults/{v}/items/{i}";
-
 /// A user with every right on requests in the tenant's namespace and no other right anywhere.
 async fn tenant(bed: &Bed) -> Client {
     let user = format!("tenant-{}", bed.class);

@@ -121,13 +121,17 @@ impl Bed {
     }
 
     /// Does what a message says: everything from its first `kubectl` on, in a shell, with `fill` in the place of
-    /// `<token>`.
+    /// `<token>`, or in the file `<file>`.
     ///
     /// # Panics
     /// When there is no command in it, or the command fails.
     pub async fn do_as_told(&self, message: &str, fill: &str) {
         let start = message.find("kubectl ").expect("the message has a command");
-        let command = message[start..].replace("<token>", fill);
+        let file = std::env::temp_dir().join(format!("portcullis-{}", self.class));
+        std::fs::write(&file, fill).expect("a file can be written");
+        let command = message[start..]
+            .replace("<token>", fill)
+            .replace("<file>", &file.display().to_string());
         let script = format!(
             "kubectl() {{ {} --kubeconfig {} \"$@\"; }}\n{command}",
             self.cluster.kubectl().display(),
@@ -140,6 +144,7 @@ impl Bed {
             .output()
             .await
             .expect("a shell starts");
+        std::fs::remove_file(&file).expect("the file is there");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "`{command}` failed: {errors}");
     }
