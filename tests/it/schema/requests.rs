@@ -244,7 +244,10 @@ async fn target() {
             ),
             Case(
                 "the name that it has anyway",
-                |o| o["spec"]["target"] = json!({"name": "immutable"}),
+                |o| {
+                    let name = o["metadata"]["name"].clone();
+                    o["spec"]["target"] = json!({"name": name});
+                },
                 ACCEPTED,
             ),
             Case(
