@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::policy::{Decision, Facts, RequestFacts};
 use crate::telemetry::Metrics;
@@ -230,6 +231,14 @@ impl AuditSink {
     /// # Errors
     /// When the stream cannot be written. The number of the line is used again.
     pub fn record(&self, entry: &Entry<'_>) -> Result<String, AuditError> {
+        // Whoever reads the stream may be slow: that must not hold up what else the runtime does.
+        match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| self.append(entry)),
+            Ok(_) | Err(_) => self.append(entry),
+        }
+    }
+
+    fn append(&self, entry: &Entry<'_>) -> Result<String, AuditError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let sequence = state.sequence + 1;
         let line = Line {

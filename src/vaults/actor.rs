@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use super::{Listing, Snapshot};
-use crate::connect::{Class, Client, ConnectError};
+use super::{Health, Listing, News, Snapshot, Trouble, View};
+use crate::connect::{Class, Client};
 use crate::telemetry::Metrics;
 
 /// Says whether any request looks into a vault of an id.
@@ -33,60 +33,6 @@ pub struct ActorConfig {
     pub on_news: Box<dyn Fn(News) + Send + Sync>,
     /// Counts calls and polls.
     pub metrics: Arc<Metrics>,
-}
-
-/// What changed at a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    /// The items of a vault, or whether they can be listed.
-    Vault(Arc<str>),
-    /// Which vaults there are, or how they are called.
-    Vaults,
-    /// Whether the server answers.
-    Health,
-}
-
-/// Whether the server answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// Nobody knows yet.
-    Starting,
-    /// It answered the last poll.
-    Good,
-    /// Two polls in a row failed.
-    Failing(Trouble),
-}
-
-/// A failure that lasts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// The last failure.
-    pub error: ConnectError,
-    /// When it was last well, or first asked.
-    pub since: SystemTime,
-}
-
-/// What is known of a server at one moment.
-#[derive(Clone, Debug)]
-pub struct View {
-    /// The vaults and items.
-    pub snapshot: Snapshot,
-    /// Whether the server answers.
-    pub health: Health,
-    /// Vaults whose items could not be listed.
-    pub vault_troubles: BTreeMap<Arc<str>, Trouble>,
-    /// When the last lists came, not when they were asked for: a list may take longer than the time
-    /// between two looks.
-    listed_at: BTreeMap<Arc<str>, Instant>,
-    polled_at: Option<Instant>,
-}
-
-impl View {
-    /// Whether the server ever said which vaults there are.
-    #[must_use]
-    pub fn is_known(&self) -> bool {
-        self.polled_at.is_some()
-    }
 }
 
 /// A handle on a server. The actor ends when the last handle is dropped.

@@ -3,6 +3,8 @@
 
 mod actor;
 mod snapshot;
+mod view;
 
-pub use actor::{ActorConfig, Health, News, Server, Trouble, View};
+pub use actor::{ActorConfig, InUse, Server};
 pub use snapshot::{Found, ListedItem, Listing, Snapshot, Unresolved, VaultEntry};
+pub use view::{Health, News, Trouble, View};

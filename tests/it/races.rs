@@ -114,3 +114,30 @@ async fn a_new_token_in_the_middle_of_a_first_sync_takes_nothing_back() {
     assert_eq!(writes.len(), 1, "{writes:?}");
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconcile_that_takes_too_long_says_so_and_holds_nobody_up() {
+    let bed = Bed::new("race-slow").await;
+    let settings = Settings {
+        reconcile_timeout: Duration::from_millis(200),
+        call_timeout: Duration::from_secs(4),
+        ..Settings::for_tests()
+    };
+    let operator = bed.operator_with(settings).await;
+    // Longer than 200 ms and a quarter of the call's limit, and not so long that the call fails.
+    let api = format!(
+        "/v1/vaults/{}/items/{}",
+        bed.connect.vault_id("services").unwrap(),
+        bed.item_id("orders-api")
+    );
+    let slow =
+        bed.connect.fault(FaultSpec::new(FaultKind::Latency(Duration::from_secs(3))).under(&api));
+    bed.request_data("slow", &[("k", "op://services/orders-api/password")]).await;
+    bed.request_data("quick", &[("k", "op://services/orders-db/password")]).await;
+    bed.wait_ready("quick").await;
+    let request = bed.wait_reason("slow", Reason::InternalError).await;
+    assert!(condition(&request, "Ready").unwrap().message.contains("took longer"));
+    bed.connect.clear_fault(slow);
+    bed.wait_ready("slow").await;
+    operator.stop().await;
+}
