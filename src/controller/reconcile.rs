@@ -9,7 +9,7 @@ use super::outcome::{Delivered, Ended, Stop, basis, behind, is_basis_of, renderi
 use super::queue::{Next as Then, ParkKey};
 use super::record::Memory;
 use crate::api::{CredentialRequestSpec, CredentialRequestStatus, Reason};
-use crate::audit::{AuditSink, Entry, SecretLine};
+use crate::audit::{AuditSink, Entry};
 use crate::fetch::{Values, fetch};
 use crate::index::{ObjectKey, RequestEntry};
 use crate::kube_io::KubeIo;
@@ -196,11 +196,8 @@ impl Reconciler {
         let mut next = Next::Failed(problem.clone());
         let mut then = Then::Done;
         if let Some((written, at)) = created.filter(|(_, at)| is_denial && at.elapsed() < window) {
-            let line = |secret: SecretLine<'_>| {
-                let facts = refusal.facts.as_deref();
-                self.audit.record(&Entry::write(&request, facts, &refusal.decision, secret))
-            };
-            if self.take_back(subject.key, &subject.entry.secret_name, &written, line).await {
+            let (facts, decision) = (refusal.facts.as_deref(), &refusal.decision);
+            if self.take_back(subject.key, &written, &request, facts, decision).await {
                 next = Next::TakenBack(problem);
             } else {
                 self.with_memory(subject.key, |m| m.created = Some((written, at)));
@@ -296,20 +293,13 @@ impl Reconciler {
                 };
                 Stop::new(problem, then)
             })?;
-        let record = self.audit_write(subject, grant, &written);
+        let record = self.audit_write(subject.key, grant, &written);
         // What was withdrawn while the write was on its way is found here, or a little later by `refuse`.
         let withdrawn = self.confirm(subject.key, grant).err() == Some(Unconfirmed::Withdrawn);
         if written.change == SecretChange::Created && withdrawn {
-            let line = |secret: SecretLine<'_>| {
-                let facts = grant.facts();
-                self.audit.record(&Entry::write(
-                    &facts.request,
-                    Some(facts),
-                    grant.decision(),
-                    secret,
-                ))
-            };
-            self.take_back(subject.key, &subject.entry.secret_name, &written, line).await;
+            let facts = grant.facts();
+            self.take_back(subject.key, &written, &facts.request, Some(facts), grant.decision())
+                .await;
             let message = "the decision changed while the Secret was written; it was deleted again";
             return Err(Stop::new(Problem::heals(Reason::GrantWithdrawn, message), Then::Retry));
         }

@@ -9,10 +9,10 @@ use super::outcome::Ended;
 use super::queue::Next as Then;
 use super::reconcile::{Reconciler, Subject};
 use crate::api::{Outcome, Reason, Source};
-use crate::audit::{AuditError, Entry, SecretLine};
+use crate::audit::{Entry, SecretLine};
 use crate::index::{ObjectKey, RequestEntry};
 use crate::kube_io::ApiError;
-use crate::policy::{Decision, Grant};
+use crate::policy::{Decision, Facts, Grant, RequestFacts};
 use crate::secret::{SecretChange, Written};
 use crate::status::{Next, Note, Problem, Report};
 
@@ -121,13 +121,9 @@ impl Reconciler {
                 }
                 _ => {
                     if let Some((grant, written)) = &created {
-                        let line = |secret: SecretLine<'_>| {
-                            let facts = grant.facts();
-                            let entry =
-                                Entry::write(&facts.request, Some(facts), grant.decision(), secret);
-                            self.audit.record(&entry)
-                        };
-                        self.take_back(key, grant.secret().name, written, line).await;
+                        let facts = grant.facts();
+                        self.take_back(key, written, &facts.request, Some(facts), grant.decision())
+                            .await;
                     }
                     return if fresh.is_some() { Then::At(Duration::ZERO) } else { Then::Forget };
                 }
@@ -141,24 +137,23 @@ impl Reconciler {
     pub(super) async fn take_back(
         &self,
         key: &ObjectKey,
-        secret_name: &str,
         written: &Written,
-        line: impl FnOnce(SecretLine<'_>) -> Result<String, AuditError>,
+        request: &RequestFacts,
+        facts: Option<&Facts>,
+        decision: &Decision,
     ) -> bool {
-        let secret = ObjectKey::new(&key.namespace, secret_name);
+        let secret = ObjectKey::new(&key.namespace, &request.secret_name);
         match self.secrets.take_back(&secret, written).await {
             Ok(false) => true,
             Ok(true) => {
-                self.metrics.secret_changed("taken back");
-                let recorded = line(SecretLine {
-                    name: secret_name,
-                    uid: &written.receipt.secret_uid,
-                    change: "taken back",
-                    source: Source::Connect.as_str(),
-                });
-                if let Err(error) = recorded {
-                    tracing::error!(request = %key, %error, "a Secret that was taken back was not recorded");
-                }
+                self.audit_change(
+                    key,
+                    request,
+                    facts,
+                    decision,
+                    &written.receipt.secret_uid,
+                    "taken back",
+                );
                 true
             }
             Err(error) => {
@@ -168,29 +163,44 @@ impl Reconciler {
         }
     }
 
-    /// Records a change of the Secret, and counts it.
+    /// Records what a write changed.
     pub(super) fn audit_write(
         &self,
-        subject: &Subject<'_>,
+        key: &ObjectKey,
         grant: &Grant,
         written: &Written,
     ) -> Option<String> {
         if written.change == SecretChange::None {
             return None;
         }
-        self.metrics.secret_changed(written.change.as_str());
-        let secret = SecretLine {
-            name: &subject.entry.secret_name,
-            uid: &written.receipt.secret_uid,
-            change: written.change.as_str(),
-            source: Source::Connect.as_str(),
-        };
-        let facts = grant.facts();
-        let entry = Entry::write(&facts.request, Some(facts), grant.decision(), secret);
-        match self.audit.record(&entry) {
+        let (facts, uid) = (grant.facts(), &written.receipt.secret_uid);
+        self.audit_change(
+            key,
+            &facts.request,
+            Some(facts),
+            grant.decision(),
+            uid,
+            written.change.as_str(),
+        )
+    }
+
+    /// Records a change of the Secret, and counts it.
+    fn audit_change(
+        &self,
+        key: &ObjectKey,
+        request: &RequestFacts,
+        facts: Option<&Facts>,
+        decision: &Decision,
+        uid: &str,
+        change: &'static str,
+    ) -> Option<String> {
+        self.metrics.secret_changed(change);
+        let source = Source::Connect.as_str();
+        let secret = SecretLine { name: &request.secret_name, uid, change, source };
+        match self.audit.record(&Entry::write(request, facts, decision, secret)) {
             Ok(id) => Some(id),
             Err(error) => {
-                tracing::error!(request = %subject.key, %error, "a change of a Secret was not recorded");
+                tracing::error!(request = %key, %error, change, "a change of a Secret was not recorded");
                 None
             }
         }
