@@ -1,5 +1,5 @@
-//! A JSON line for every decision that differs from the one before, and for every change of a Secret.
-//! Never a value.
+//! A JSON line for every decision that differs from the one before, for every intent to write a Secret
+//! before it is written, and for every change of one. Never a value.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,7 +48,7 @@ struct Line<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry<'a> {
-    /// `decision` or `write`.
+    /// `decision`, `intent` or `write`.
     pub kind: Kind,
     /// The request.
     pub request: RequestLine<'a>,
@@ -67,6 +67,8 @@ pub struct Entry<'a> {
 pub enum Kind {
     /// A decision.
     Decision,
+    /// A Secret is about to be written. What became of it is told by a `write`; without one nobody knows.
+    Intent,
     /// A change of a Secret.
     Write,
 }
@@ -186,6 +188,12 @@ impl<'a> Entry<'a> {
             items: facts.map(items).unwrap_or_default(),
             secret: None,
         }
+    }
+
+    /// The intent to write a Secret.
+    #[must_use]
+    pub fn intent(facts: &'a Facts, decision: &'a Decision) -> Self {
+        Self { kind: Kind::Intent, ..Self::decision(&facts.request, Some(facts), decision) }
     }
 
     /// A change of a Secret.

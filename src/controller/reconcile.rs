@@ -274,7 +274,12 @@ impl Reconciler {
                 &subject.signer,
                 subject.receipt.as_ref(),
                 &basis(&subject.rendering, &rendered.item_versions()),
-                || self.confirm(subject.key, grant),
+                || {
+                    let standing = self.confirm(subject.key, grant)?;
+                    let intent = Entry::intent(grant.facts(), grant.decision());
+                    self.audit.record(&intent).map_err(|_| Unconfirmed::Unrecorded)?;
+                    Ok(standing)
+                },
             )
             .await
             .map_err(|error| {

@@ -91,6 +91,8 @@ pub enum Unconfirmed {
     Withdrawn,
     /// What the decision rests on is being read anew: nobody knows just now.
     Unknown,
+    /// It stands, and what is about to be written cannot be recorded.
+    Unrecorded,
 }
 
 impl Grant {

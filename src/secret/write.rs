@@ -93,6 +93,9 @@ pub enum WriteError {
     /// Nobody knows just now whether the grant stands.
     #[error("what the decision on Secret {0} rests on is being read anew; nothing was written yet")]
     Unknown(ObjectKey),
+    /// The audit stream does not take the intent.
+    #[error("Secret {0} is not written, since the audit stream cannot be; mend the stream")]
+    Unrecorded(ObjectKey),
     /// The API server did not do it.
     #[error("Secret {0}: {1}")]
     Api(ObjectKey, ApiError),
@@ -105,6 +108,7 @@ impl WriteError {
         match self {
             Self::NotOwned(_) | Self::KeyLost(_) | Self::OtherType(_) => Reason::SecretNotOwned,
             Self::Withdrawn(_) | Self::Unknown(_) => Reason::GrantWithdrawn,
+            Self::Unrecorded(_) => Reason::AuditFailed,
             Self::Immutable(_) | Self::Api(..) => Reason::WriteFailed,
         }
     }
@@ -137,6 +141,7 @@ impl SecretWriter {
             confirm().map_err(|why| match why {
                 Unconfirmed::Withdrawn => WriteError::Withdrawn(desired.key.clone()),
                 Unconfirmed::Unknown => WriteError::Unknown(desired.key.clone()),
+                Unconfirmed::Unrecorded => WriteError::Unrecorded(desired.key.clone()),
             })
         };
         let mut existing = match self.index.secret(&desired.key) {

@@ -141,3 +141,29 @@ async fn a_reconcile_that_takes_too_long_says_so_and_holds_nobody_up() {
     bed.wait_ready("slow").await;
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_that_the_audit_stream_does_not_take_first() {
+    let bed = Bed::new("race-audit").await;
+    let operator = bed.operator().await;
+    bed.request_data("orders", &[("k", "op://services/orders-db/password")]).await;
+    bed.wait_ready("orders").await;
+    assert_eq!(operator.audit.of("intent", "orders").len(), 1);
+    let before = bed.secret("orders").await.unwrap();
+    operator.audit.set_broken(true);
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
+    bed.request_data("new", &[("k", "op://services/orders-db/password")]).await;
+    bed.wait_reason("orders", Reason::AuditFailed).await;
+    bed.wait_reason("new", Reason::AuditFailed).await;
+    assert_eq!(
+        bed.secret("orders").await.unwrap().metadata.resource_version,
+        before.metadata.resource_version
+    );
+    assert!(bed.secret("new").await.is_none());
+    operator.audit.set_broken(false);
+    bed.wait_value("orders", "k", "rotated").await;
+    bed.wait_value("new", "k", "rotated").await;
+    assert_eq!(operator.audit.of("intent", "orders").len(), 2);
+    assert_eq!(operator.audit.of("write", "orders").len(), 2);
+    operator.stop().await;
+}

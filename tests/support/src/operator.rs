@@ -1,6 +1,7 @@
 //! An operator in the test's own process, with the rights that `deploy/` gives.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,10 +24,13 @@ pub struct TestOperator {
 
 /// The audit lines of an operator, as far as they have been written.
 #[derive(Clone, Default)]
-pub struct AuditLines(Arc<Mutex<Vec<u8>>>);
+pub struct AuditLines(Arc<Mutex<Vec<u8>>>, Arc<AtomicBool>);
 
 impl Write for AuditLines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
         Ok(bytes.len())
     }
@@ -37,6 +41,11 @@ impl Write for AuditLines {
 }
 
 impl AuditLines {
+    /// Has every line fail from now on, or none.
+    pub fn set_broken(&self, state: bool) {
+        self.1.store(state, Ordering::SeqCst);
+    }
+
     /// The lines as text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -44,7 +53,7 @@ impl AuditLines {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The lines of one kind, `decision` or `write`, about a request.
+    /// The lines of one kind, `decision`, `intent` or `write`, about a request.
     #[must_use]
     pub fn of(&self, kind: &str, request: &str) -> Vec<Value> {
         self.text()
