@@ -192,11 +192,11 @@ fn status(
         PolicyState::Compiled(_) => {
             conditions.set(valid, Some(true), Reason::Compiled, "every rule can be evaluated")
         }
-        PolicyState::Invalid { rule, error, .. } => conditions.set(
+        PolicyState::Invalid { rule, error, column, .. } => conditions.set(
             valid,
             Some(false),
             Reason::InvalidRule,
-            &format!("rule {rule}: {error}; requests that this policy matches are not granted anew until it is mended"),
+            &format!("rule {rule}{}: {error}; requests that this policy matches are not granted anew until it is mended", column.map(|c| format!(", column {c}")).unwrap_or_default()),
         ),
         PolicyState::Unreadable { .. } => conditions.set(
             valid,

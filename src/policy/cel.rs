@@ -60,6 +60,24 @@ pub enum CompileError {
     UnknownFunction(String),
 }
 
+impl CompileError {
+    /// Where in the expression the fault is, in characters from 1, unless the text says so already or it
+    /// is everywhere.
+    #[must_use]
+    pub fn column(&self, source: &str) -> Option<usize> {
+        let name = match self {
+            Self::UnknownVariable(name) | Self::UnknownFunction(name) => name,
+            Self::UnknownMember { field, .. } => field,
+            Self::TooLong(_)
+            | Self::TooDeep
+            | Self::TooManyComprehensions
+            | Self::Syntax { .. } => return None,
+        };
+        let before = source.split(name.as_str()).next()?;
+        Some(before.chars().count() + 1)
+    }
+}
+
 /// Why a rule that compiled has no answer. It denies.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum EvaluationError {
@@ -179,6 +197,19 @@ mod tests {
         }
         assert!(Expression::compile("namespace.labels.anything == 'x'").is_ok());
         assert!(Expression::compile("refs.map(r, r.vault).exists(v, v == 'x')").is_ok());
+    }
+
+    #[test]
+    fn what_is_unknown_is_found_in_its_place() {
+        for (source, column) in [
+            ("requests.name == ''", 1),
+            ("true && size(refs) > foo", 22),
+            ("true || nonsense(refs)", 9),
+            ("request.purpose == 'x'", 9),
+        ] {
+            let error = Expression::compile(source).unwrap_err();
+            assert_eq!(error.column(source), Some(column), "{error}");
+        }
     }
 
     #[test]

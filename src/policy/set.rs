@@ -25,6 +25,8 @@ pub enum PolicyState {
         rule: String,
         /// What is wrong with it.
         error: CompileError,
+        /// Where in the rule, in characters from 1, where the error itself does not say so.
+        column: Option<usize>,
     },
     /// It cannot be read, so that nobody knows what it matches: nothing is granted anew.
     Unreadable {
@@ -82,6 +84,7 @@ impl PolicyState {
                         name: name.to_owned(),
                         scope,
                         rule: rule.name.clone(),
+                        column: error.column(&rule.when),
                         error,
                     };
                 }
