@@ -215,41 +215,30 @@ impl Reconciler {
         server: &Arc<Server>,
     ) -> Option<Ended> {
         let trouble = self.knowledge.trouble(&server.view(), grant.facts());
-        if self.is_current(subject, &grant) {
-            let record = self.audit_grant(subject, &grant);
-            return Some(match (record, trouble) {
-                (Err(problem), _) => Ended::failed(problem, Then::Retry),
-                (Ok(record), Some(trouble)) => Ended { record, ..self.troubled(subject, &trouble) },
-                (Ok(record), None) => self.confirmed(subject, record),
-            });
-        }
-        if let Some(trouble) = trouble {
-            return Some(match self.audit_grant(subject, &grant) {
-                Ok(record) => Ended { record, ..self.troubled(subject, &trouble) },
-                Err(problem) => Ended::failed(problem, Then::Retry),
-            });
-        }
-        if subject.state == SecretState::Foreign {
-            // Nothing is read for a Secret that will not be written.
-            let secret = ObjectKey::new(&subject.key.namespace, &subject.entry.secret_name);
-            let error = WriteError::NotOwned(secret);
-            return Some(match self.audit_grant(subject, &grant) {
-                Ok(record) => {
-                    let problem = Problem::stalled(error.reason(), error.to_string());
-                    Ended { record, ..Ended::failed(problem, Then::Retry) }
-                }
-                Err(problem) => Ended::failed(problem, Then::Retry),
-            });
-        }
-        let _place = server.try_permit()?;
+        let is_current = self.is_current(subject, &grant);
+        // Nothing is read for a Secret that will not be written.
+        let is_foreign = subject.state == SecretState::Foreign;
+        let fetches = trouble.is_none() && !is_current && !is_foreign;
+        let _place = if fetches { Some(server.try_permit()?) } else { None };
         let record = match self.audit_grant(subject, &grant) {
             Ok(record) => record,
             Err(problem) => return Some(Ended::failed(problem, Then::Retry)),
         };
-        Some(match self.fetch_and_write(subject, &grant, server).await {
-            Ok(written) => self.written(subject, grant, written, record),
-            Err(Stop { problem, then }) => Ended { record, ..Ended::failed(problem, then) },
-        })
+        let ended = match trouble {
+            Some(trouble) => self.troubled(subject, &trouble),
+            None if is_current => return Some(self.confirmed(subject, record)),
+            None if is_foreign => {
+                let secret = ObjectKey::new(&subject.key.namespace, &subject.entry.secret_name);
+                let error = WriteError::NotOwned(secret);
+                let problem = Problem::stalled(error.reason(), error.to_string());
+                Ended::failed(problem, Then::Retry)
+            }
+            None => match self.fetch_and_write(subject, &grant, server).await {
+                Ok(delivered) => return Some(self.written(subject, grant, delivered, record)),
+                Err(Stop { problem, then }) => Ended::failed(problem, then),
+            },
+        };
+        Some(Ended { record, ..ended })
     }
 
     async fn fetch_and_write(
