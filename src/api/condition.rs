@@ -19,6 +19,8 @@ pub enum ConditionType {
     Reachable,
     /// Connect accepts the token.
     TokenValid,
+    /// The cache survives a restart.
+    CachePersisted,
     /// The policy can be evaluated.
     Valid,
 }
@@ -35,6 +37,7 @@ impl ConditionType {
             Self::Synced => "Synced",
             Self::Reachable => "Reachable",
             Self::TokenValid => "TokenValid",
+            Self::CachePersisted => "CachePersisted",
             Self::Valid => "Valid",
         }
     }

@@ -3,22 +3,26 @@
 //! Nothing here does I/O. The CRDs in `crds/` are printed from these types by `portcullis crd`.
 
 mod condition;
+mod duration;
 mod policy;
 mod reason;
 mod request;
 mod request_status;
 mod selector;
 mod server;
+mod server_cache;
+mod server_status;
 
 pub use condition::{ConditionType, Conditions};
+pub(crate) use duration::parse_duration;
 pub use policy::{
     CredentialPolicy, CredentialPolicySpec, CredentialPolicyStatus, Effect, OnDenied, PolicyMatch,
     PolicyMode, PolicyRule, Thresholds,
 };
 pub use reason::Reason;
 pub use request::{
-    Consumer, CreationPolicy, CredentialRequest, CredentialRequestSpec, DataEntry, ItemRef,
-    OnRequestDeletion, Refresh, RefreshPolicy, SecretType, ServerRef, Target,
+    Consumer, CreationPolicy, CredentialRequest, CredentialRequestSpec, DataEntry, Fallback,
+    ItemRef, OnRequestDeletion, Refresh, RefreshPolicy, SecretRef, SecretType, ServerRef, Target,
 };
 pub use request_status::{
     CredentialRequestStatus, DecisionStatus, FactorStatus, HISTORY_LIMIT, HistoryRecord, Outcome,
@@ -26,8 +30,14 @@ pub use request_status::{
 };
 pub use selector::{LabelSelector, Operator, Requirement};
 pub use server::{
-    AccessRow, CaSource, ConnectServer, ConnectServerSpec, ConnectServerStatus, Host, KeyRef,
-    Limits, Namespaces, TokenRef, VaultSelector, VaultSettings, normalized_origin,
+    AccessRow, CaSource, ConnectServer, ConnectServerSpec, Host, KeyRef, Limits, Namespaces,
+    TokenRef, VaultSelector, VaultSettings, normalized_origin,
+};
+pub use server_cache::{
+    CacheClass, CacheSettings, ClassCache, EnvironmentEntry, Persistence, ServerFallback,
+};
+pub use server_status::{
+    CacheEpoch, ConnectServerStatus, DependencyStatus, VAULT_LIMIT, VaultStatus,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -43,6 +53,12 @@ pub const PURPOSE_LABEL: &str = "portcullis.dev/purpose";
 pub const PURPOSE_CONNECT_TOKEN: &str = "connect-token";
 /// The annotation of a token Secret that lists the origins it may be sent to, separated by commas.
 pub const ALLOWED_HOSTS_ANNOTATION: &str = "portcullis.dev/allowed-hosts";
+
+/// The annotation of a request or ConnectServer by which somebody asks for 1Password to be asked anew: a new
+/// value, such as the time, is a new request.
+pub const REFRESH_ANNOTATION: &str = "portcullis.dev/refresh-requested-at";
+/// The annotation of an object by which its owner lets one request, by name, use it.
+pub const ALLOW_REQUEST_ANNOTATION: &str = "portcullis.dev/allow-request";
 
 /// The CustomResourceDefinitions of the group, in the order in which they are installed.
 #[must_use]

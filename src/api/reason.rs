@@ -26,6 +26,12 @@ macro_rules! reasons {
 reasons! {
     /// The Secret holds what 1Password holds.
     Synced,
+    /// 1Password cannot be asked, and the Secret was made of values that it gave earlier.
+    ServedFromCache,
+    /// 1Password cannot be asked, and the Secret was made of the request's fallback Secret.
+    ServedFromFallbackSecret,
+    /// 1Password cannot be asked, and the Secret was made of variables of the operator's environment.
+    ServedFromEnvironment,
     /// The decision allows the request.
     Allowed,
     /// The decision allows the request and alerts.
@@ -38,6 +44,17 @@ reasons! {
     Compiled,
     /// The policy has a rule that does not compile, or is too long or too deep.
     InvalidRule,
+
+    /// Connect accepts the token, which may write: reading is all that is needed.
+    TokenCanWrite,
+    /// Connect accepts the token, which ends soon.
+    TokenExpiresSoon,
+    /// The cache survives a restart.
+    CachePersisted,
+    /// There is no key to seal the cache with that lies apart from it.
+    CacheKeyMissing,
+    /// The cache could not be written, or only a part of it.
+    CacheNotWritten,
 
     /// No ConnectServer of that name for this operator.
     ServerNotFound,
@@ -53,6 +70,8 @@ reasons! {
     AccessDenied,
     /// Connect did not answer, or not as Connect does.
     ConnectUnavailable,
+    /// Connect answers, and says itself that it has not the account's data or does not follow it.
+    ConnectNotSynced,
     /// Connect answered 400, or with something other than what was asked.
     InvalidResponse,
 

@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::CredentialRequestStatus;
+use super::{CredentialRequestStatus, parse_duration};
 
 /// An application's request for credentials: what it needs, what for, and the Secret to write.
 ///
@@ -89,6 +91,9 @@ pub struct CredentialRequestSpec {
     /// When the Secret is brought up to date.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh: Option<Refresh>,
+    /// What may serve while 1Password cannot be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
     /// Stops all work on this request while true; the Secret stays as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -228,7 +233,44 @@ pub enum RefreshPolicy {
     Follow,
 }
 
+/// What may serve while 1Password cannot be asked.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Fallback {
+    /// How long a cached value, or the Secret as it stands, counts as good in an outage; as long as the
+    /// server says when absent, and never longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('168h')").message("maxStaleness must be at most 168h"))]
+    pub max_staleness: Option<String>,
+    /// A Secret of this namespace whose values serve where there is no Secret yet. Its owner allows it by the
+    /// annotation `portcullis.dev/allow-request: <name of the request>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+}
+
+/// Names a Secret of the request's namespace.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
 impl CredentialRequestSpec {
+    /// How long a value or the Secret may count as good in an outage, if the request says.
+    #[must_use]
+    pub fn max_staleness(&self) -> Option<Duration> {
+        self.fallback.as_ref()?.max_staleness.as_deref().and_then(parse_duration)
+    }
+
+    /// The Secret whose values serve where there is none yet.
+    #[must_use]
+    pub fn fallback_secret(&self) -> Option<&str> {
+        self.fallback.as_ref()?.secret_ref.as_ref().map(|s| s.name.as_str())
+    }
+
     /// The ConnectServer's name, `default` when the request names none.
     #[must_use]
     pub fn server_name(&self) -> &str {

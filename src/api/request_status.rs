@@ -12,6 +12,10 @@ pub struct CredentialRequestStatus {
     /// The generation that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// The value of the annotation `portcullis.dev/refresh-requested-at` that was acted on last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub last_handled_refresh_request: Option<String>,
     /// `Ready`, `Reconciling` and `Stalled` as kstatus reads them; `Authorized` and `Synced` in detail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -101,8 +105,14 @@ pub struct FactorStatus {
 /// Where the values of the Secret came from.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// 1Password Connect answered.
+    /// 1Password Connect gave them, or has confirmed since that they are current.
     Connect,
+    /// Connect gave them earlier, and cannot be asked whether they are current.
+    Cache,
+    /// The request's fallback Secret.
+    FallbackSecret,
+    /// A variable of the operator's environment, at least for one of them.
+    Environment,
 }
 
 impl Source {
@@ -111,6 +121,9 @@ impl Source {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "Connect",
+            Self::Cache => "Cache",
+            Self::FallbackSecret => "FallbackSecret",
+            Self::Environment => "Environment",
         }
     }
 }

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::LabelSelector;
+use super::{
+    CacheClass, CacheSettings, ConnectServerStatus, LabelSelector, ServerFallback, parse_duration,
+};
 
 /// A 1Password Connect server, and who may read what through it.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -17,7 +18,7 @@ use super::LabelSelector;
     derive = "PartialEq",
     shortname = "connsrv",
     category = "portcullis",
-    printcolumn(name = "Host", type_ = "string", json_path = ".spec.hosts[0].url"),
+    printcolumn(name = "Host", type_ = "string", json_path = ".status.activeHost"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -28,7 +29,9 @@ use super::LabelSelector;
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
     ),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
     printcolumn(name = "Vaults", type_ = "integer", json_path = ".status.vaultCount"),
+    printcolumn(name = "Token-Expires", type_ = "date", json_path = ".status.tokenExpiresAt"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Message",
@@ -44,15 +47,22 @@ use super::LabelSelector;
     ).message("spec.controllerClass cannot change: it decides which operator serves the requests of this server"),
     validation = Rule::new(
         "(has(self.allowInsecure) && self.allowInsecure) || self.hosts.all(h, h.url.startsWith('https://'))"
-    ).message("hosts must use https://; http:// sends the token in clear and needs allowInsecure: true")
+    ).message("hosts must use https://; http:// sends the token in clear and needs allowInsecure: true"),
+    validation = Rule::new(
+        "!has(self.vaults) || self.vaults.all(v, !has(v.class) || v.class in ['infrastructure', 'services', 'integrations', 'emergency'] || (has(self.classes) && self.classes.exists(c, c.name == v.class)))"
+    ).message("vaults[].class must be one of spec.classes, or infrastructure, services, integrations or emergency"),
+    validation = Rule::new(
+        "!has(self.defaultClass) || self.defaultClass in ['infrastructure', 'services', 'integrations', 'emergency'] || (has(self.classes) && self.classes.exists(c, c.name == self.defaultClass))"
+    ).message("defaultClass must be one of spec.classes, or infrastructure, services, integrations or emergency")
 )]
 pub struct ConnectServerSpec {
     /// The class of operator that serves this server; empty when absent. Cannot change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub controller_class: Option<String>,
-    /// Where Connect answers.
-    #[schemars(length(min = 1, max = 1))]
+    /// Where Connect answers, in order of preference: the next is asked while those before it are unavailable.
+    #[schemars(length(min = 1, max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["url".into()]))]
     pub hosts: Vec<Host>,
     /// Allows `http://` hosts. The token and the values then cross the network in clear.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +90,22 @@ pub struct ConnectServerSpec {
     /// What Portcullis asks of the server at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// How long values of which vaults may be kept. Classes of these names take the place of
+    /// infrastructure (1h), services (30m), integrations (15m) and emergency (never); others are added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub classes: Vec<CacheClass>,
+    /// The class of a vault that has none; `integrations` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub default_class: Option<String>,
+    /// What may serve while 1Password cannot be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<ServerFallback>,
+    /// Where values are kept between fetches; in memory alone when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheSettings>,
 }
 
 /// An address of the server.
@@ -208,6 +234,10 @@ pub struct VaultSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub environment: Option<String>,
+    /// The class that says how long its values may be kept; spec.defaultClass when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub class: Option<String>,
 }
 
 /// Limits towards one server.
@@ -218,23 +248,10 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub concurrency: Option<i32>,
-}
-
-/// What Portcullis found out about the server.
-#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct ConnectServerStatus {
-    /// The generation that this status speaks of.
+    /// Requests a second at most; no limit when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// `Reachable`, `TokenValid` and `Ready`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    pub conditions: Vec<Condition>,
-    /// How many vaults the token can read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vault_count: Option<i32>,
+    #[schemars(range(min = 1, max = 1000))]
+    pub requests_per_second: Option<i32>,
 }
 
 impl ConnectServerSpec {
@@ -244,10 +261,16 @@ impl ConnectServerSpec {
         self.poll_interval.as_deref().and_then(parse_duration)
     }
 
-    /// The first host's origin, without a slash at its end and in lower case.
+    /// The first host's origin.
     #[must_use]
     pub fn origin(&self) -> String {
-        self.hosts.first().map(|host| normalized_origin(&host.url)).unwrap_or_default()
+        self.origins().into_iter().next().unwrap_or_default()
+    }
+
+    /// The hosts' origins, without a slash at their end and in lower case.
+    #[must_use]
+    pub fn origins(&self) -> Vec<String> {
+        self.hosts.iter().map(|host| normalized_origin(&host.url)).collect()
     }
 
     /// The facts about a vault of a name.
@@ -261,29 +284,6 @@ impl ConnectServerSpec {
 #[must_use]
 pub fn normalized_origin(url: &str) -> String {
     url.trim().trim_end_matches('/').to_ascii_lowercase()
-}
-
-/// Reads a duration as Kubernetes spells it: `1h30m`, `30s`, `200ms`
-/// (<https://gateway-api.sigs.k8s.io/geps/gep-2257/>).
-fn parse_duration(text: &str) -> Option<Duration> {
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, tail) = rest.split_at_checked(digits)?;
-        let unit = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at_checked(unit)?;
-        let number: u64 = number.parse().ok()?;
-        total += match unit {
-            "h" => Duration::from_secs(number.checked_mul(3600)?),
-            "m" => Duration::from_secs(number.checked_mul(60)?),
-            "s" => Duration::from_secs(number),
-            "ms" => Duration::from_millis(number),
-            _ => return None,
-        };
-        rest = tail;
-    }
-    (!text.is_empty()).then_some(total)
 }
 
 impl TokenRef {
@@ -305,18 +305,6 @@ impl KeyRef {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_read_as_kubernetes_spells_them() {
-        for (text, millis) in
-            [("30s", 30_000), ("1h30m", 5_400_000), ("200ms", 200), ("1m5s", 65_000)]
-        {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "30", "s", "1d", "1.5h", "-1s"] {
-            assert_eq!(parse_duration(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn origins_are_compared_without_case_and_final_slash() {

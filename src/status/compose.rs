@@ -114,6 +114,7 @@ pub fn compose(
     let sync = sync_status(previous.sync.as_ref(), report);
     let status = CredentialRequestStatus {
         observed_generation: Some(report.generation),
+        last_handled_refresh_request: previous.last_handled_refresh_request.clone(),
         conditions: conditions(previous, report),
         decision,
         sync,

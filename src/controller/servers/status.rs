@@ -47,5 +47,6 @@ pub(super) fn status(
         observed_generation: Some(generation),
         conditions: conditions.finish(),
         vault_count,
+        ..previous.clone()
     })
 }
