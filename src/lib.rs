@@ -14,7 +14,8 @@
 //! - [`policy`]: facts → score → decision. Makes the [`Grant`](policy::Grant) that everything after it
 //!   demands. Pure.
 //! - [`connect`]: the REST client for 1Password Connect, and what can go wrong with it.
-//! - [`fetch`]: values for a grant.
+//! - [`cache`]: values that were fetched, sealed, with how long they serve. No network.
+//! - [`fetch`]: values for a grant: from the cache, from Connect, or in an outage from what may stand in.
 //! - [`render`]: values → the data of a Secret. Pure.
 //! - [`secret`]: whose a Secret is, and how it is written so that no other is touched.
 //! - [`status`]: conditions and history, the one status write, Events.
@@ -27,6 +28,7 @@
 
 pub mod api;
 pub mod audit;
+pub mod cache;
 pub mod cli;
 pub mod connect;
 pub mod controller;

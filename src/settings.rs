@@ -23,6 +23,12 @@ pub struct Settings {
     pub server_concurrency: usize,
     /// The least time between two looks for something that was not in the last list of a vault.
     pub look_interval: Duration,
+    /// The time after which a vault in use is listed again, though it did not move.
+    pub relist_interval: Duration,
+    /// The time between two looks at what Connect says of itself.
+    pub health_interval: Duration,
+    /// How long a failed fetch of an item is believed by others who want it.
+    pub failed_for: Duration,
     /// How long a connection to Connect may take to open.
     pub connect_timeout: Duration,
     /// How long a call to Connect may take in all.
@@ -34,8 +40,17 @@ pub struct Settings {
     /// How long a refusal (401, 403, 404) must last until it is believed. Connect refuses valid tokens
     /// now and then: <https://github.com/1Password/connect/issues/82>.
     pub refusal_confirm: Duration,
-    /// How long a Secret whose content cannot be confirmed still counts as good.
+    /// How long a Secret whose content cannot be confirmed still counts as good, and a cached value may serve,
+    /// where neither server nor request says less.
     pub max_staleness: Duration,
+    /// The most that the cache holds, in sealed bytes.
+    pub cache_bytes: usize,
+    /// The time between two looks for cached values that are of no use any more.
+    pub cache_sweep: Duration,
+    /// The least time between two writes of the record of a vault, where the cache survives a restart.
+    pub persist_interval: Duration,
+    /// The time after which the record of a vault is written for the sake of when it was confirmed alone.
+    pub persist_confirmed: Duration,
 
     /// How long a deleted policy still counts, so that delete-and-create opens no gap.
     pub policy_settle: Duration,
@@ -64,12 +79,19 @@ impl Default for Settings {
             poll_interval: Duration::from_secs(30),
             server_concurrency: 8,
             look_interval: Duration::from_secs(5),
+            relist_interval: Duration::from_secs(3600),
+            health_interval: Duration::from_secs(300),
+            failed_for: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(3),
             call_timeout: Duration::from_secs(15),
             item_body_limit: 4 << 20,
             list_body_limit: 16 << 20,
             refusal_confirm: Duration::from_secs(60),
             max_staleness: Duration::from_secs(24 * 3600),
+            cache_bytes: 16 << 20,
+            cache_sweep: Duration::from_secs(1),
+            persist_interval: Duration::from_secs(10),
+            persist_confirmed: Duration::from_secs(15 * 60),
             policy_settle: Duration::from_secs(10),
             undo_window: Duration::from_secs(2),
             write_concurrency: 16,
@@ -91,6 +113,12 @@ impl Settings {
             retry_max: full.retry_max / 30,
             poll_interval: full.poll_interval / 30,
             look_interval: full.look_interval / 30,
+            relist_interval: full.relist_interval / 30,
+            health_interval: full.health_interval / 30,
+            failed_for: full.failed_for / 30,
+            cache_sweep: full.cache_sweep / 30,
+            persist_interval: full.persist_interval / 30,
+            persist_confirmed: full.persist_confirmed / 30,
             connect_timeout: Duration::from_secs(1),
             call_timeout: Duration::from_secs(2),
             refusal_confirm: full.refusal_confirm / 30,

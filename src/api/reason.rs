@@ -121,6 +121,21 @@ reasons! {
     InternalError,
 }
 
+impl Reason {
+    /// Whether it speaks of a Connect that cannot be asked, as against one that said no.
+    #[must_use]
+    pub fn is_outage(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectUnavailable
+                | Self::InvalidResponse
+                | Self::ServedFromCache
+                | Self::ServedFromFallbackSecret
+                | Self::ServedFromEnvironment
+        )
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -1,5 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::audit::AuditSink;
-use crate::controller::{Operator, OperatorConfig};
+use crate::controller::{BesideCache, CacheKeys, Operator, OperatorConfig};
+use crate::index::ObjectKey;
 use crate::server;
 use crate::settings::Settings;
 use crate::telemetry::{LogFormat, Metrics, init_logs};
@@ -26,6 +28,17 @@ pub(super) struct Run {
     /// The operator's own namespace, which holds its keys and the Connect tokens.
     #[arg(long, env = "PORTCULLIS_OPERATOR_NAMESPACE", default_value = "portcullis")]
     operator_namespace: String,
+    /// A folder with the keys that seal the cache where it survives a restart, one a file of 32 bytes or more; the
+    /// one whose name sorts last seals.
+    #[arg(long, env = "PORTCULLIS_CACHE_KEYS_DIR", conflicts_with = "cache_keys_secret")]
+    cache_keys_dir: Option<PathBuf>,
+    /// The same as entries of a Secret, NAMESPACE/NAME.
+    #[arg(long, env = "PORTCULLIS_CACHE_KEYS_SECRET", value_parser = object_key)]
+    cache_keys_secret: Option<ObjectKey>,
+    /// Use that Secret also where it lies in the operator's own namespace, where the cache lies: who may read
+    /// Secrets there then has both.
+    #[arg(long, env = "PORTCULLIS_CACHE_KEYS_BESIDE_CACHE", requires = "cache_keys_secret")]
+    cache_keys_beside_cache: bool,
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "PORTCULLIS_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -49,11 +62,23 @@ enum RunError {
     #[error("{0} cannot be listened on: {1}")]
     Listen(SocketAddr, io::Error),
     #[error(transparent)]
-    Keys(#[from] crate::secret::KeyError),
+    Start(#[from] crate::controller::StartError),
     #[error("a part of the operator ended by itself; its log says why. It must be started again")]
     Ended,
     #[error("the process cannot be set up: {0}")]
     Process(#[from] io::Error),
+}
+
+/// Reads NAMESPACE/NAME.
+fn object_key(text: &str) -> Result<ObjectKey, &'static str> {
+    match text.split_once('/') {
+        Some((namespace, name))
+            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+        {
+            Ok(ObjectKey::new(namespace, name))
+        }
+        Some(_) | None => Err("it must be NAMESPACE/NAME"),
+    }
 }
 
 impl Run {
@@ -98,6 +123,15 @@ impl Run {
             controller_class: self.controller_class,
             namespaces: self.namespaces.into_iter().filter(|n| !n.is_empty()).collect(),
             operator_namespace: self.operator_namespace,
+            cache_keys: match (self.cache_keys_dir, self.cache_keys_secret) {
+                (Some(folder), _) => CacheKeys::Files(folder),
+                (None, Some(secret)) if self.cache_keys_beside_cache => {
+                    CacheKeys::Secret { secret, beside: BesideCache::Allowed }
+                }
+                (None, Some(secret)) => CacheKeys::Secret { secret, beside: BesideCache::Refused },
+                (None, None) => CacheKeys::Ephemeral,
+            },
+            environment: Arc::new(|variable| std::env::var(variable).ok()),
             settings: Settings::default(),
             audit: AuditSink::new(Box::new(io::stdout()), metrics.clone()),
             metrics: metrics.clone(),

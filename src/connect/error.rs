@@ -84,6 +84,8 @@ pub enum Class {
     Unavailable,
     /// Connect says no. Believed only after a while, and nothing falls back meanwhile.
     Refused,
+    /// NotFound.
+    NotFound,
     /// The call or its answer is wrong, and asking again gives the same.
     Invalid,
     /// What is known of the item is out of date: list the vault, resolve and decide again.
@@ -167,7 +169,8 @@ impl Failure {
             | Self::NotJson
             | Self::NotConnect
             | Self::TooLarge(_) => Class::Unavailable,
-            Self::Unauthorized | Self::Forbidden | Self::NotFound => Class::Refused,
+            Self::Unauthorized | Self::Forbidden => Class::Refused,
+            Self::NotFound => Class::NotFound,
             Self::BadRequest | Self::BadId | Self::WrongItem => Class::Invalid,
             Self::Moved => Class::Moved,
         }

@@ -23,14 +23,17 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 pub use error::{Cause, Class, ConnectError, Failure, Subject};
-pub use model::{Field, Item, ItemSummary, MAX_NAME, Section, State, Value, Vault};
+pub use model::{
+    Dependency, Field, FileContent, Item, ItemSummary, MAX_NAME, Section, ServerHealth, State,
+    Value, Vault,
+};
 
 use crate::policy::{GrantedRef, ItemIdentity};
 
 /// What a [`Client`] is built from.
 pub struct ClientConfig {
-    /// An origin, `https://connect.internal:8443`. Whether `http://` is allowed is not decided here.
-    pub host: String,
+    /// Origins, `https://connect.internal:8443`. Whether `http://` is allowed is not decided here.
+    pub hosts: Vec<String>,
     /// The Connect token. White space around it is dropped.
     pub token: SecretString,
     /// The only authorities to trust, in PEM; those of the system when absent.
@@ -83,7 +86,7 @@ impl Client {
     /// # Errors
     /// What of the configuration cannot be used, and [`BuildError::Tls`] when no TLS provider is installed.
     pub fn new(config: ClientConfig) -> Result<Self, BuildError> {
-        let url = origin(&config.host)?;
+        let url = origin(config.hosts.first().map(String::as_str).unwrap_or_default())?;
         if CryptoProvider::get_default().is_none() {
             return Err(BuildError::Tls); // reqwest would panic.
         }
@@ -167,6 +170,26 @@ impl Client {
     /// than the one that was decided on.
     pub async fn item(&self, granted: GrantedRef<'_>) -> Result<Item, ConnectError> {
         self.fetch_item(granted.identity()).await
+    }
+
+    /// One vault.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn vault(&self, id: &str) -> Result<Vault, ConnectError> {
+        self.get(&format!("/v1/vaults/{id}"), self.item_body_limit)
+            .await
+            .map_err(|failure| self.error(Subject::Items(id.into()), failure))
+    }
+
+    /// Health.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn health(&self) -> Result<ServerHealth, ConnectError> {
+        self.get("/health", self.item_body_limit)
+            .await
+            .map_err(|failure| self.error(Subject::Vaults, failure))
     }
 
     async fn fetch_items(&self, vault_id: &str) -> Result<Vec<ItemSummary>, Failure> {

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::policies::{Policies, whole_seconds};
 use super::servers::{Servers, Slot, SlotState};
 use crate::api::{ConnectServerSpec, CredentialRequestSpec, ENVIRONMENT_LABEL, Reason};
+use crate::connect::Class;
 use crate::index::{Index, ObjectKey, RequestEntry, VaultKey};
 use crate::policy::{
     Access, Facts, NamespaceFacts, Refusal, RequestFacts, ResolvedReference, Verdict, decide,
@@ -36,8 +37,15 @@ pub(super) enum Examined {
     Wait,
     /// There is nothing to decide on.
     Undecided(Problem),
-    /// Decided, with the server to fetch from.
-    Decided(Verdict, Arc<Server>),
+    /// Decided, with where to fetch from.
+    Decided(Verdict, Upstream),
+}
+
+/// A server to fetch from.
+#[derive(Clone)]
+pub(super) struct Upstream {
+    pub(super) server: Arc<Server>,
+    pub(super) spec: Arc<ConnectServerSpec>,
 }
 
 impl Knowledge {
@@ -86,7 +94,7 @@ impl Knowledge {
         if let Health::Failing(trouble) = &view.health
             && !view.is_known()
         {
-            return Examined::Undecided(self.problem_of(trouble));
+            return Examined::Undecided(self.problem_of(trouble, self.max_staleness(spec)));
         }
         let request =
             RequestFacts::new(&key.namespace, &key.name, &entry.uid, entry.generation, spec);
@@ -103,18 +111,20 @@ impl Knowledge {
             view: &view,
             access: Access::of(&server_spec.access, &namespace),
             namespace: &namespace,
+            max_staleness: self.max_staleness(spec),
         };
+        let upstream = Upstream { server: server.clone(), spec: server_spec.clone() };
         match resolving.references(spec) {
             Ok(references) => {
                 let facts = Facts { request, namespace: namespace.clone(), references };
                 let verdict = decide(facts, &resolving.access, &self.policies.set());
-                Examined::Decided(verdict, server)
+                Examined::Decided(verdict, upstream)
             }
             Err(Failed::Outside(keys)) => {
                 let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
                 Examined::Decided(
                     Verdict::Refused(Refusal::outside_access(&request, &keys)),
-                    server,
+                    upstream,
                 )
             }
             Err(Failed::Wait) => Examined::Wait,
@@ -124,18 +134,29 @@ impl Knowledge {
 
     /// A failure of Connect that may pass, by how long it has lasted: nobody can be asked, or a refusal
     /// that is believed only after a while.
-    pub(super) fn problem_of(&self, trouble: &Trouble) -> Problem {
+    pub(super) fn problem_of(&self, trouble: &Trouble, max_staleness: Duration) -> Problem {
         let lasted = SystemTime::now().duration_since(trouble.since).unwrap_or_default();
         let (reason, message) = (trouble.error.reason(), trouble.error.to_string());
         let since = whole_seconds(trouble.since);
         match trouble.error.class() {
-            crate::connect::Class::Refused if lasted < self.settings.refusal_confirm => {
+            Class::Refused | Class::NotFound if lasted < self.settings.refusal_confirm => {
                 Problem::tolerable(reason, message, since)
             }
-            crate::connect::Class::Refused => Problem::stalled(reason, message),
-            _ if lasted < self.settings.max_staleness => Problem::tolerable(reason, message, since),
+            Class::Refused | Class::NotFound => Problem::stalled(reason, message),
+            _ if lasted < max_staleness => Problem::tolerable(reason, message, since),
             _ => Problem::heals(reason, message),
         }
+    }
+
+    /// How long a Secret or a cached value of a request counts as good in an outage: the least of what server
+    /// and request say.
+    pub(super) fn max_staleness(&self, spec: &CredentialRequestSpec) -> Duration {
+        let of_server = match self.servers.get(spec.server_name()) {
+            Some(Slot::Ours { spec, .. }) => spec.max_staleness(),
+            Some(Slot::Elsewhere) | None => None,
+        };
+        let of_server = of_server.unwrap_or(self.settings.max_staleness);
+        spec.max_staleness().map_or(of_server, |own| own.min(of_server))
     }
 
     /// What ails the server or one of the vaults that were looked into, if anything does.
@@ -155,6 +176,7 @@ struct Resolving<'a> {
     view: &'a View,
     access: Access<'a>,
     namespace: &'a NamespaceFacts,
+    max_staleness: Duration,
 }
 
 enum Failed {
@@ -239,7 +261,7 @@ impl Resolving<'_> {
             let of_vault = vault_id.and_then(|id| self.view.vault_troubles.get(id));
             match (&self.view.health, of_vault) {
                 (Health::Failing(trouble), _) | (_, Some(trouble)) => {
-                    Some(self.knowledge.problem_of(trouble))
+                    Some(self.knowledge.problem_of(trouble, self.max_staleness))
                 }
                 _ => None,
             }
@@ -263,6 +285,21 @@ impl Resolving<'_> {
                     ),
                 ))
             }),
+            Unresolved::VaultGone { vault_name, since, .. } => {
+                let message = format!(
+                    "spec.data[{key}]: the Connect token of ConnectServer {} has no access to vault {vault_name} any \
+                     more, or the vault was deleted; grant it access again, or refer to another vault",
+                    self.server.name()
+                );
+                let lasted = since.elapsed().unwrap_or_default();
+                Some(stale(None).unwrap_or_else(|| {
+                    if lasted < self.knowledge.settings.refusal_confirm {
+                        Problem::tolerable(Reason::AccessDenied, message, whole_seconds(since))
+                    } else {
+                        Problem::stalled(Reason::AccessDenied, message)
+                    }
+                }))
+            }
             Unresolved::ItemNotFound { vault_id, vault_name } => stale(Some(&vault_id)).or_else(|| {
                 if self.server.look_again(&vault_id) {
                     return None;

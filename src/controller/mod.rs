@@ -1,6 +1,7 @@
 //! The operator: watches fill the index, the index fills the queue, and each request in it takes the path
 //! of `reconcile`.
 
+mod cache_keys;
 mod dispatch;
 mod examine;
 mod outcome;
@@ -9,6 +10,8 @@ mod queue;
 mod reconcile;
 mod record;
 mod servers;
+mod subject;
+mod warm;
 mod watch;
 
 use std::collections::HashMap;
@@ -25,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{ConnectServer, CredentialPolicy, MANAGED_LABEL};
 use crate::audit::AuditSink;
+use crate::cache::Cache;
+use crate::fetch::{Environment, Fetcher};
 use crate::index::{Change, Index, Raw, RequestEntry, RequestView};
 use crate::kube_io::KubeIo;
 use crate::secret::{KeyError, SecretWriter, load_or_create_keys};
@@ -32,11 +37,14 @@ use crate::settings::Settings;
 use crate::status::{StatusWriter, event_queue};
 use crate::telemetry::Metrics;
 use crate::vaults::News;
+pub use cache_keys::{BesideCache, CacheKeyError, CacheKeys};
+use cache_keys::{LoadedKeys, load_cache_keys};
 use examine::Knowledge;
 use policies::{Policies, whole_seconds};
 use queue::{Lane, ParkKey, Queue, QueueConfig};
 use reconcile::Reconciler;
-use servers::{Message, ServerTask, Servers};
+use servers::{Message, OnNews, ServerTask, ServerTaskConfig, Servers};
+use warm::Warmer;
 use watch::{Gate, follow};
 
 /// What an operator serves, and with what.
@@ -49,12 +57,27 @@ pub struct OperatorConfig {
     pub namespaces: Vec<String>,
     /// The namespace of its keys and of Connect tokens.
     pub operator_namespace: String,
+    /// Where the keys of the cache come from.
+    pub cache_keys: CacheKeys,
+    /// Reads a variable of the operator's environment, for servers that map fields to variables.
+    pub environment: Environment,
     /// Intervals and limits.
     pub settings: Settings,
     /// Where decisions and changes are recorded.
     pub audit: AuditSink,
     /// Counts.
     pub metrics: Arc<Metrics>,
+}
+
+/// Why an operator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There are no keys to prove by which Secrets are its own.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// There are no keys for the cache.
+    #[error(transparent)]
+    CacheKeys(#[from] CacheKeyError),
 }
 
 /// A running operator.
@@ -92,12 +115,14 @@ impl Operator {
     ///
     /// # Errors
     /// When there are no keys to work with.
-    pub async fn start(config: OperatorConfig) -> Result<Self, KeyError> {
+    pub async fn start(config: OperatorConfig) -> Result<Self, StartError> {
         let OperatorConfig {
             client,
             controller_class,
             namespaces,
             operator_namespace,
+            cache_keys,
+            environment,
             settings,
             audit,
             metrics,
@@ -109,6 +134,17 @@ impl Operator {
             metrics.clone(),
         );
         let keys = load_or_create_keys(&io, &operator_namespace).await?;
+        let LoadedKeys { keyring, lasting } =
+            load_cache_keys(&cache_keys, &io, &operator_namespace).await?;
+        let cache = Cache::new(keyring, settings.cache_bytes);
+        let fetcher = Arc::new(Fetcher::new(
+            io.clone(),
+            environment,
+            (settings.failed_for, settings.look_interval),
+            metrics.clone(),
+        ));
+        let (warmer, warm_task) =
+            Warmer::new(fetcher.clone(), settings.look_interval / 10, metrics.clone());
         let queue = Queue::new(QueueConfig {
             workers: settings.workers,
             interactive_workers: settings.interactive_workers,
@@ -127,6 +163,8 @@ impl Operator {
             },
             keys,
             io: io.clone(),
+            fetcher,
+            warmer,
             secrets: SecretWriter::new(io.clone(), index.clone()),
             statuses: StatusWriter::new(io.clone(), index.clone()),
             audit,
@@ -137,10 +175,23 @@ impl Operator {
         let mut starting =
             Starting { client, index, queue, gate: Gate::new(), tasks: JoinSet::new(), reconciler };
         starting.tasks.spawn(event_task);
+        starting.tasks.spawn(warm_task);
+        starting.tasks.spawn(tend(cache.clone(), settings.clone(), metrics.clone()));
         starting.watch_requests(&namespaces);
         starting.watch_namespaces();
         starting.watch_policies(io.clone());
-        starting.watch_servers(controller_class, operator_namespace, io, &settings, metrics);
+        starting.watch_servers(ServerTaskConfig {
+            servers: starting.reconciler.knowledge.servers.clone(),
+            class: controller_class,
+            namespace: operator_namespace,
+            client: starting.client.clone(),
+            io,
+            index: starting.index.clone(),
+            settings: settings.clone(),
+            metrics,
+            cache,
+            lasting,
+        });
         let stop = CancellationToken::new();
         let dispatcher = tokio::spawn(dispatch::run(
             starting.queue.clone(),
@@ -303,14 +354,8 @@ impl Starting {
         });
     }
 
-    fn watch_servers(
-        &mut self,
-        class: String,
-        namespace: String,
-        io: KubeIo,
-        settings: &Settings,
-        metrics: Arc<Metrics>,
-    ) {
+    fn watch_servers(&mut self, config: ServerTaskConfig) {
+        let namespace = config.namespace.clone();
         let (mailbox, mut inbox) = mpsc::unbounded_channel();
         let secrets: Api<PartialObjectMeta<Secret>> =
             Api::namespaced(self.client.clone(), &namespace);
@@ -334,33 +379,18 @@ impl Starting {
             let _ = send.send(Message::Server(Box::new(event)));
         }));
         let (index, queue) = (self.index.clone(), self.queue.clone());
-        let mut task = ServerTask {
-            servers: self.reconciler.knowledge.servers.clone(),
-            class,
-            namespace,
-            client: self.client.clone(),
-            io,
-            index: self.index.clone(),
-            settings: settings.clone(),
-            metrics,
-            mailbox,
-            on_news: Arc::new(move |server, news| {
-                let requests = match news {
-                    News::Vault(vault) => index.requests_of_vault(&(server.into(), vault)),
-                    News::Vaults | News::Health => index.requests_of_server(server),
-                };
-                for request in requests {
-                    queue.add(request, Lane::Changed);
-                }
-                queue.unpark_all(&ParkKey::new(server));
-            }),
-            known: HashMap::new(),
-            elsewhere: HashMap::new(),
-            secrets: std::collections::BTreeMap::new(),
-            epoch: 0,
-            lists_to_come: 2,
-            latch: self.gate.add(),
-        };
+        let on_news: OnNews = Arc::new(move |server, news| {
+            let requests = match news {
+                News::Vault(vault) => index.requests_of_vault(&(server.into(), vault)),
+                News::Vaults | News::Health => index.requests_of_server(server),
+                News::Connect => return,
+            };
+            for request in requests {
+                queue.add(request, Lane::Changed);
+            }
+            queue.unpark_all(&ParkKey::new(server));
+        });
+        let mut task = ServerTask::new(config, mailbox, on_news, self.gate.add());
         self.tasks.spawn(async move {
             while let Some(message) = inbox.recv().await {
                 task.handle(message).await;
@@ -383,10 +413,23 @@ fn lane_of(change: &Change<RequestEntry>, is_started: bool) -> Option<Lane> {
         Change::Updated(before, after) => {
             let same = before.generation == after.generation
                 && before.uid == after.uid
+                && before.refresh_requested == after.refresh_requested
                 && before.is_deleting == after.is_deleting;
             (!same).then_some(Lane::Interactive)
         }
         Change::Removed(_) => Some(Lane::Interactive),
+    }
+}
+
+/// Wipes cached values that are of no use any more, and tells what is kept, for as long as the operator runs.
+async fn tend(cache: Cache, settings: Settings, metrics: Arc<Metrics>) {
+    let mut due = tokio::time::interval(settings.cache_sweep);
+    loop {
+        due.tick().await;
+        cache.sweep(settings.refusal_confirm);
+        let (classes, oldest) = cache.figures();
+        let classes = classes.iter().map(|(name, f)| (&**name, f.bytes, f.entries));
+        metrics.cache.kept(classes, oldest, cache.evicted());
     }
 }
 

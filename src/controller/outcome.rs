@@ -1,14 +1,17 @@
 //! How a reconcile goes on from a decision, and what a failure means for the request.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
+use super::policies::whole_seconds;
 use super::queue::Next as Then;
-use super::reconcile::{Reconciler, Subject};
+use super::reconcile::Reconciler;
+use super::subject::Subject;
 use crate::api::{CredentialRequestSpec, Reason, Source, SyncStatus, SyncedItem};
-use crate::connect::{Class, ConnectError};
-use crate::fetch::Values;
+use crate::connect::Class;
+use crate::fetch::{FetchError, Values};
 use crate::policy::{Grant, ResolvedReference};
 use crate::render::item_versions;
 use crate::secret::{SecretChange, SecretState, Written};
@@ -21,7 +24,7 @@ pub(super) struct Ended {
     pub(super) next: Next,
     pub(super) record: Option<String>,
     pub(super) change: SecretChange,
-    pub(super) created: Option<(Grant, Written)>,
+    pub(super) created: Option<(Arc<Grant>, Written)>,
     pub(super) then: Then,
 }
 
@@ -42,6 +45,8 @@ pub(super) struct Delivered {
     pub(super) items: Vec<SyncedItem>,
     pub(super) keys: Vec<String>,
     pub(super) source: Source,
+    /// When 1Password said last that the values are current, where it could not be asked now.
+    pub(super) stale_since: Option<SystemTime>,
     pub(super) written: Written,
     /// The audit record of the change, if there was one.
     pub(super) record: Option<String>,
@@ -73,7 +78,10 @@ impl Reconciler {
     pub(super) fn confirmed(&self, subject: &Subject<'_>, record: Option<String>) -> Ended {
         let sync = subject.status.as_ref().and_then(|s| s.sync.clone());
         let next = match sync {
-            Some(sync) => Next::Synced(SyncStatus { stale_since: None, ..sync }),
+            // Whatever it was made of, 1Password says now that it holds just that.
+            Some(sync) => {
+                Next::Synced(SyncStatus { source: Source::Connect, stale_since: None, ..sync })
+            }
             None => Next::Failed(Problem::heals(
                 Reason::InternalError,
                 "the status lost what it said of the Secret",
@@ -85,11 +93,12 @@ impl Reconciler {
     pub(super) fn written(
         &self,
         subject: &Subject<'_>,
-        grant: Grant,
+        grant: Arc<Grant>,
         delivered: Delivered,
         record: Option<String>,
     ) -> Ended {
-        let Delivered { items, keys, source, written, record: change_record } = delivered;
+        let Delivered { items, keys, source, stale_since, written, record: change_record } =
+            delivered;
         let record = change_record.or(record);
         let previous = subject.status.as_ref().and_then(|s| s.sync.as_ref());
         let same_content = written.change == SecretChange::Retagged
@@ -113,22 +122,40 @@ impl Reconciler {
             keys,
             content_revision,
             last_change_time,
-            stale_since: None,
+            stale_since: stale_since.map(whole_seconds),
             receipt: subject.signer.receipt(&subject.entry.uid, &written.receipt),
         };
         let change = written.change;
         let created = (change == SecretChange::Created).then_some((grant, written));
-        Ended { next: Next::Synced(sync), record, change, created, then: Then::Done }
+        let (next, then) = match served_from(source) {
+            None => (Next::Synced(sync), Then::Done),
+            Some((reason, message)) => {
+                let since = sync.stale_since.clone().unwrap_or_else(super::now);
+                let problem = Problem::tolerable(reason, message, since);
+                let then = Then::At(self.until_stale(subject, &problem));
+                (Next::Served(sync, problem), then)
+            }
+        };
+        Ended { next, record, change, created, then }
     }
 
     /// A failed fetch: refusals are believed only when they last, and a moved item is looked up again.
     pub(super) fn unfetched(
         &self,
         subject: &Subject<'_>,
-        error: &ConnectError,
+        failed: &FetchError,
         server: &Server,
         grant: &Grant,
     ) -> Stop {
+        let (error, item) = match failed {
+            FetchError::Connect { error, item, .. } => (error, item),
+            FetchError::Ended(_) => {
+                return Stop::new(
+                    Problem::heals(Reason::InternalError, failed.to_string()),
+                    Then::Retry,
+                );
+            }
+        };
         let class = error.class();
         if class == Class::Moved || error.reason() == Reason::ItemNotFound {
             for item in grant.facts().items() {
@@ -136,13 +163,15 @@ impl Reconciler {
             }
         }
         let since = match class {
-            Class::Refused => self.with_memory(subject.key, |m| match m.refused {
-                Some((reason, since)) if reason == error.reason() => since,
-                _ => {
-                    m.refused = Some((error.reason(), SystemTime::now()));
-                    SystemTime::now()
-                }
-            }),
+            Class::Refused | Class::NotFound => {
+                self.with_memory(subject.key, |m| match m.refused {
+                    Some((reason, since)) if reason == error.reason() => since,
+                    _ => {
+                        m.refused = Some((error.reason(), SystemTime::now()));
+                        SystemTime::now()
+                    }
+                })
+            }
             Class::Unavailable | Class::Invalid | Class::Moved => SystemTime::now(),
         };
         let trouble = Trouble { error: error.clone(), since };
@@ -152,26 +181,42 @@ impl Reconciler {
             Some(after) if after > retry_first => Then::At(after.min(retry_max)),
             Some(_) | None => Then::Retry,
         };
-        Stop::new(self.aged(subject, self.knowledge.problem_of(&trouble)), then)
+        let problem = self.knowledge.problem_of(&trouble, subject.max_staleness);
+        if matches!(class, Class::Refused | Class::NotFound)
+            && problem.severity == Severity::Stalled
+        {
+            server.scope().forget_item(item);
+        }
+        let problem = Problem { message: failed.to_string(), ..problem };
+        Stop::new(self.aged(subject, problem), then)
     }
 
     pub(super) fn troubled(&self, subject: &Subject<'_>, trouble: &Trouble) -> Ended {
-        let problem = self.aged(subject, self.knowledge.problem_of(trouble));
-        let then = self.retry_of(&problem);
+        let mut problem =
+            self.aged(subject, self.knowledge.problem_of(trouble, subject.max_staleness));
+        // What the Secret was made of stays true, whatever fails meanwhile.
+        let sync = subject.status.as_ref().and_then(|s| s.sync.as_ref());
+        let served = sync.filter(|s| s.stale_since.is_some()).and_then(|s| served_from(s.source));
+        if let (Severity::Tolerable { .. }, true, Some((reason, message))) =
+            (&problem.severity, problem.reason.is_outage(), served)
+        {
+            problem.reason = reason;
+            problem.message = format!("{message}: {}", problem.message);
+        }
+        let then = self.retry_of(subject, &problem);
         Ended::failed(problem, then)
     }
 
     /// An outage lasts since the request's Secret could not be confirmed: neither the next failure nor a
     /// restart of the operator makes it young again. A refusal counts for itself.
     pub(super) fn aged(&self, subject: &Subject<'_>, problem: Problem) -> Problem {
-        let is_outage =
-            matches!(problem.reason, Reason::ConnectUnavailable | Reason::InvalidResponse);
+        let is_outage = problem.reason.is_outage();
         let sync = subject.status.as_ref().and_then(|s| s.sync.as_ref());
         let stale = sync.and_then(|s| s.stale_since.as_ref()).filter(|_| is_outage);
         match (&problem.severity, stale) {
             (Severity::Tolerable { since }, Some(stale)) if stale < since => {
                 let lasted = SystemTime::from(stale.0).elapsed().unwrap_or_default();
-                if lasted < self.knowledge.settings.max_staleness {
+                if lasted < subject.max_staleness {
                     Problem::tolerable(problem.reason, problem.message, stale.clone())
                 } else {
                     Problem::heals(problem.reason, problem.message)
@@ -182,23 +227,43 @@ impl Reconciler {
     }
 
     /// A tolerable problem turns into another one with time; all others are told of by what mends them.
-    pub(super) fn retry_of(&self, problem: &Problem) -> Then {
+    pub(super) fn retry_of(&self, subject: &Subject<'_>, problem: &Problem) -> Then {
         match (&problem.severity, problem.reason) {
-            (Severity::Tolerable { .. }, Reason::ConnectUnavailable) => {
-                Then::At(self.until_stale(problem))
+            (Severity::Tolerable { .. }, Reason::InvalidResponse) => Then::Retry,
+            (Severity::Tolerable { .. }, reason) if reason.is_outage() => {
+                Then::At(self.until_stale(subject, problem))
             }
             (Severity::Tolerable { .. }, _) => Then::Retry,
             (Severity::Heals | Severity::Stalled, _) => Then::Done,
         }
     }
 
-    pub(super) fn until_stale(&self, problem: &Problem) -> Duration {
-        let limit = self.knowledge.settings.max_staleness;
+    pub(super) fn until_stale(&self, subject: &Subject<'_>, problem: &Problem) -> Duration {
+        let limit = subject.max_staleness;
         let Severity::Tolerable { since } = &problem.severity else {
             return limit;
         };
         let since = SystemTime::from(since.0);
         limit.saturating_sub(since.elapsed().unwrap_or_default()) + Duration::from_secs(1)
+    }
+}
+
+/// The reason and words for a Secret that was made of something else than what Connect confirms.
+fn served_from(source: Source) -> Option<(Reason, &'static str)> {
+    match source {
+        Source::Connect => None,
+        Source::Cache => Some((
+            Reason::ServedFromCache,
+            "1Password cannot be asked, and the Secret was made of values that it gave earlier",
+        )),
+        Source::FallbackSecret => Some((
+            Reason::ServedFromFallbackSecret,
+            "1Password cannot be asked, and the Secret was made of the request's fallback Secret",
+        )),
+        Source::Environment => Some((
+            Reason::ServedFromEnvironment,
+            "1Password cannot be asked, and the Secret was made of variables of the operator's environment",
+        )),
     }
 }
 

@@ -4,47 +4,37 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-use super::examine::{Examined, Knowledge};
-use super::outcome::{Delivered, Ended, Stop, basis, behind, is_basis_of, rendering};
+use super::examine::{Examined, Knowledge, Upstream};
+use super::outcome::{Delivered, Ended, Stop, basis, behind};
 use super::queue::{Next as Then, ParkKey};
 use super::record::Memory;
-use crate::api::{CredentialRequestSpec, CredentialRequestStatus, Reason};
+use super::subject::Subject;
+use super::warm::Warmer;
+use crate::api::Reason;
 use crate::audit::{AuditSink, Entry};
-use crate::fetch::{Values, fetch};
-use crate::index::{ObjectKey, RequestEntry};
+use crate::connect::Class;
+use crate::fetch::{Fallback, Fetcher, Order, Reach, Values};
+use crate::index::ObjectKey;
 use crate::kube_io::KubeIo;
 use crate::policy::{Grant, Refusal, RequestFacts, Standing, Unconfirmed, Verdict};
 use crate::render::render;
-use crate::secret::{
-    MasterKeys, Receipt, SecretChange, SecretState, SecretWriter, Signer, WriteError, state_of,
-};
+use crate::secret::{MasterKeys, SecretChange, SecretState, SecretWriter, WriteError};
 use crate::status::{EventSink, Next, Problem, Severity, StatusWriter};
 use crate::telemetry::Metrics;
-use crate::vaults::Server;
 
 /// Everything that a reconcile needs.
 pub(super) struct Reconciler {
     pub(super) knowledge: Knowledge,
     pub(super) keys: MasterKeys,
     pub(super) io: KubeIo,
+    pub(super) fetcher: Arc<Fetcher>,
+    pub(super) warmer: Warmer,
     pub(super) secrets: SecretWriter,
     pub(super) statuses: StatusWriter,
     pub(super) audit: AuditSink,
     pub(super) events: EventSink,
     pub(super) metrics: Arc<Metrics>,
     pub(super) memory: Mutex<HashMap<ObjectKey, Memory>>,
-}
-
-/// One request, as it was when its reconcile began.
-pub(super) struct Subject<'a> {
-    pub(super) key: &'a ObjectKey,
-    pub(super) entry: Arc<RequestEntry>,
-    pub(super) spec: CredentialRequestSpec,
-    pub(super) status: Option<CredentialRequestStatus>,
-    pub(super) signer: Signer,
-    pub(super) receipt: Option<Receipt>,
-    pub(super) state: SecretState,
-    pub(super) rendering: Vec<u8>,
 }
 
 impl Reconciler {
@@ -75,21 +65,21 @@ impl Reconciler {
             Examined::Wait => return Then::Done,
             Examined::Undecided(problem) => {
                 let problem = self.aged(&subject, problem);
-                let then = self.retry_of(&problem);
+                let then = self.retry_of(&subject, &problem);
                 (None, Ended::failed(problem, then))
             }
             Examined::Decided(Verdict::Refused(refusal), _) => {
                 let outcome = self.refuse(&subject, &refusal).await;
                 (Some(refusal.decision), outcome)
             }
-            Examined::Decided(Verdict::Granted(grant), server) => {
+            Examined::Decided(Verdict::Granted(grant), upstream) => {
                 let decision = grant.decision().clone();
-                match self.deliver(&subject, *grant, &server).await {
+                match self.deliver(&subject, *grant, &upstream).await {
                     Some(outcome) => {
                         self.notify_alert(&subject, &decision);
                         (Some(decision), outcome)
                     }
-                    None => return Then::Park(ParkKey::new(server.name())),
+                    None => return Then::Park(ParkKey::new(upstream.server.name())),
                 }
             }
         };
@@ -98,73 +88,19 @@ impl Reconciler {
             Next::Failed(Problem { severity: Severity::Tolerable { .. }, .. }) => {
                 self.has_good_secret(&subject).await
             }
-            Next::Failed(_) | Next::TakenBack(_) | Next::Synced(_) | Next::Suspended => false,
+            Next::Failed(_)
+            | Next::TakenBack(_)
+            | Next::Synced(_)
+            | Next::Served(..)
+            | Next::Suspended => false,
         };
-        let report = self.report(&entry, decision, has_secret, outcome.next, outcome.record);
+        let mut report = self.report(&entry, decision, has_secret, outcome.next, outcome.record);
+        if let Next::Synced(_) = report.next {
+            report.refreshed = entry.refresh_requested.as_deref().map(str::to_owned);
+        }
         let then = self.record(key, &entry, report, outcome.created, outcome.then).await;
         self.metrics.reconcile_took(started.elapsed());
         then
-    }
-
-    fn subject<'a>(
-        &self,
-        key: &'a ObjectKey,
-        entry: Arc<RequestEntry>,
-    ) -> Result<Subject<'a>, Problem> {
-        let spec = entry.spec().map_err(|place| {
-            Problem::stalled(
-                Reason::InvalidSpec,
-                format!("this version of Portcullis cannot read spec, {place}; upgrade Portcullis or mend the request"),
-            )
-        })?;
-        let status = entry.status();
-        let signer = self.keys.signer(&key.namespace, &key.name);
-        let receipt = status
-            .as_ref()
-            .and_then(|s| s.sync.as_ref())
-            .and_then(|sync| signer.read_receipt(&entry.uid, &sync.receipt));
-        let state = self.state(key, &entry, &signer, receipt.as_ref());
-        Ok(Subject {
-            key,
-            rendering: rendering(&entry.uid, &spec),
-            entry,
-            spec,
-            status,
-            signer,
-            receipt,
-            state,
-        })
-    }
-
-    pub(super) fn state(
-        &self,
-        key: &ObjectKey,
-        entry: &RequestEntry,
-        signer: &Signer,
-        receipt: Option<&Receipt>,
-    ) -> SecretState {
-        let secret =
-            ObjectKey { namespace: key.namespace.clone(), name: entry.secret_name.clone() };
-        let known = self.knowledge.index.secret(&secret);
-        state_of(known.as_deref(), &secret, &key.name, signer, receipt)
-    }
-
-    /// Whether the request has a Secret to go on with while 1Password cannot be asked: ours, made for this
-    /// spec, and holding what we wrote.
-    async fn has_good_secret(&self, subject: &Subject<'_>) -> bool {
-        let Some(receipt) =
-            subject.receipt.as_ref().filter(|r| is_basis_of(&r.basis, &subject.rendering))
-        else {
-            return false;
-        };
-        match self.state(subject.key, &subject.entry, &subject.signer, Some(receipt)) {
-            SecretState::Intact => true,
-            SecretState::Touched => {
-                let secret = ObjectKey::new(&subject.key.namespace, &subject.entry.secret_name);
-                self.secrets.holds(&secret, &subject.signer, receipt).await
-            }
-            SecretState::Absent | SecretState::Unproven | SecretState::Foreign => false,
-        }
     }
 
     /// A denial keeps the Secret, but for one that was created a moment ago under a grant that had been
@@ -212,49 +148,91 @@ impl Reconciler {
         &self,
         subject: &Subject<'_>,
         grant: Grant,
-        server: &Arc<Server>,
+        upstream: &Upstream,
     ) -> Option<Ended> {
+        let (grant, server) = (Arc::new(grant), &upstream.server);
         let trouble = self.knowledge.trouble(&server.view(), grant.facts());
-        let is_current = self.is_current(subject, &grant);
+        let reach = match &trouble {
+            None if subject.refresh_wanted().is_some() => Some(Reach::Revalidate),
+            None => Some(Reach::Ask),
+            // While nobody can be asked a good Secret stays, and what is kept makes one where there is none.
+            Some(trouble) if trouble.error.class() == Class::Unavailable => {
+                (!self.has_good_secret(subject).await).then_some(Reach::Down(trouble))
+            }
+            Some(_) => None,
+        };
+        let is_current = trouble.is_none() && self.is_current(subject, &grant);
+        let order = reach.map(|reach| self.order(subject, &grant, upstream, reach));
         // Nothing is read for a Secret that will not be written.
         let is_foreign = subject.state == SecretState::Foreign;
-        let fetches = trouble.is_none() && !is_current && !is_foreign;
-        let _place = if fetches { Some(server.try_permit()?) } else { None };
+        let is_at_hand = is_current && subject.refresh_wanted().is_none();
+        let order = order.filter(|_| !is_at_hand && !is_foreign);
+        let _place = match &order {
+            Some(order) if self.fetcher.asks(order) => Some(server.try_permit()?),
+            Some(_) | None => None,
+        };
         let record = match self.audit_grant(subject, &grant) {
             Ok(record) => record,
             Err(problem) => return Some(Ended::failed(problem, Then::Retry)),
         };
-        let ended = match trouble {
-            Some(trouble) => self.troubled(subject, &trouble),
-            None if is_current => return Some(self.confirmed(subject, record)),
-            None if is_foreign => {
+        let ended = match (&order, &trouble) {
+            (Some(order), _) => match self.fetch_and_write(subject, order).await {
+                Ok(delivered) => return Some(self.written(subject, grant, delivered, record)),
+                Err(Stop { problem, then }) => Ended::failed(problem, then),
+            },
+            (None, _) if is_foreign => {
                 let secret = ObjectKey::new(&subject.key.namespace, &subject.entry.secret_name);
                 let error = WriteError::NotOwned(secret);
                 let problem = Problem::stalled(error.reason(), error.to_string());
                 Ended::failed(problem, Then::Retry)
             }
-            None => match self.fetch_and_write(subject, &grant, server).await {
-                Ok(delivered) => return Some(self.written(subject, grant, delivered, record)),
-                Err(Stop { problem, then }) => Ended::failed(problem, then),
-            },
+            (None, Some(trouble)) => self.troubled(subject, trouble),
+            (None, None) => {
+                self.warmer.offer(&grant, upstream, subject.max_staleness);
+                return Some(self.confirmed(subject, record));
+            }
         };
         Some(Ended { record, ..ended })
+    }
+
+    fn order<'g>(
+        &self,
+        subject: &'g Subject<'_>,
+        grant: &'g Arc<Grant>,
+        upstream: &'g Upstream,
+        reach: Reach<'g>,
+    ) -> Order<'g> {
+        let fallback = match subject.state {
+            SecretState::Absent => Fallback::Secretless { secret: subject.spec.fallback_secret() },
+            _ => Fallback::HasSecret,
+        };
+        Order {
+            grant,
+            server: &upstream.server,
+            spec: &upstream.spec,
+            reach,
+            fallback,
+            max_staleness: subject.max_staleness,
+        }
     }
 
     async fn fetch_and_write(
         &self,
         subject: &Subject<'_>,
-        grant: &Grant,
-        server: &Arc<Server>,
+        order: &Order<'_>,
     ) -> Result<Delivered, Stop> {
-        let values = fetch(server.client(), server.name(), grant, &self.metrics)
+        let grant = order.grant;
+        let values = self
+            .fetcher
+            .fetch(order)
             .await
-            .map_err(|error| self.unfetched(subject, &error, server, grant))?;
+            .map_err(|error| self.unfetched(subject, &error, order.server, grant))?;
         self.check_replica(subject, &values)?;
         self.with_memory(subject.key, |m| m.refused = None);
         let rendered = render(&values).map_err(|error| {
             Stop::new(Problem::stalled(error.reason(), error.to_string()), Then::Done)
         })?;
+        let stale_since = values.stale_since();
         drop(values);
         let written = self
             .secrets
@@ -287,7 +265,7 @@ impl Reconciler {
                 };
                 Stop::new(problem, then)
             })?;
-        let record = self.audit_write(subject.key, grant, &written);
+        let record = self.audit_write(subject.key, grant, &written, rendered.source());
         // What was withdrawn while the write was on its way is found here, or a little later by `refuse`.
         let withdrawn = self.confirm(subject.key, grant).err() == Some(Unconfirmed::Withdrawn);
         if written.change == SecretChange::Created && withdrawn {
@@ -301,6 +279,7 @@ impl Reconciler {
             items: rendered.items().to_vec(),
             keys: rendered.data().keys().cloned().collect(),
             source: rendered.source(),
+            stale_since,
             written,
             record,
         })

@@ -7,7 +7,8 @@ use kube::runtime::events::EventType;
 
 use super::outcome::Ended;
 use super::queue::Next as Then;
-use super::reconcile::{Reconciler, Subject};
+use super::reconcile::Reconciler;
+use super::subject::Subject;
 use crate::api::{Outcome, Reason, Source};
 use crate::audit::{Entry, SecretLine};
 use crate::index::{ObjectKey, RequestEntry};
@@ -72,6 +73,7 @@ impl Reconciler {
             has_secret,
             next,
             record,
+            refreshed: None,
         }
     }
 
@@ -81,7 +83,7 @@ impl Reconciler {
         key: &ObjectKey,
         entry: &Arc<RequestEntry>,
         report: Report,
-        created: Option<(Grant, Written)>,
+        created: Option<(Arc<Grant>, Written)>,
         then: Then,
     ) -> Then {
         self.metrics.reconciled(reason_of(&report.next));
@@ -152,7 +154,7 @@ impl Reconciler {
                     facts,
                     decision,
                     &written.receipt.secret_uid,
-                    "taken back",
+                    ("taken back", Source::Connect),
                 );
                 true
             }
@@ -169,6 +171,7 @@ impl Reconciler {
         key: &ObjectKey,
         grant: &Grant,
         written: &Written,
+        source: Source,
     ) -> Option<String> {
         if written.change == SecretChange::None {
             return None;
@@ -180,7 +183,7 @@ impl Reconciler {
             Some(facts),
             grant.decision(),
             uid,
-            written.change.as_str(),
+            (written.change.as_str(), source),
         )
     }
 
@@ -192,10 +195,10 @@ impl Reconciler {
         facts: Option<&Facts>,
         decision: &Decision,
         uid: &str,
-        change: &'static str,
+        (change, source): (&'static str, Source),
     ) -> Option<String> {
         self.metrics.secret_changed(change);
-        let source = Source::Connect.as_str();
+        let source = source.as_str();
         let secret = SecretLine { name: &request.secret_name, uid, change, source };
         match self.audit.record(&Entry::write(request, facts, decision, secret)) {
             Ok(id) => Some(id),
@@ -237,7 +240,7 @@ impl Reconciler {
         };
         let secret = &subject.entry.secret_name;
         let (message, type_) = match &outcome.next {
-            Next::Failed(problem) | Next::TakenBack(problem) => {
+            Next::Failed(problem) | Next::TakenBack(problem) | Next::Served(_, problem) => {
                 (problem.message.clone(), EventType::Warning)
             }
             Next::Synced(_) => match outcome.change {
@@ -317,7 +320,9 @@ impl Reconciler {
 pub(super) fn reason_of(next: &Next) -> Reason {
     match next {
         Next::Synced(_) => Reason::Synced,
-        Next::Failed(problem) | Next::TakenBack(problem) => problem.reason,
+        Next::Failed(problem) | Next::TakenBack(problem) | Next::Served(_, problem) => {
+            problem.reason
+        }
         Next::Suspended => Reason::Suspended,
     }
 }

@@ -1,27 +1,31 @@
 //! The ConnectServers of the operator's class: their clients, their actors and their status.
 
 mod connection;
+mod message;
+mod persist;
+mod start;
 mod status;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client as KubeClient;
-use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Event;
 use serde::Deserialize as _;
+use serde_json::json;
 
 use super::watch::Latch;
-use crate::api::{ConnectServer, ConnectServerSpec, ConnectServerStatus, Reason};
-use crate::connect::{Client, ClientConfig};
-use crate::index::{Index, Raw};
+use crate::api::{CacheEpoch, ConnectServer, ConnectServerSpec, ConnectServerStatus, Reason};
+use crate::cache::Cache;
+use crate::index::{Index, Raw, refresh_requested};
 use crate::kube_io::KubeIo;
 use crate::settings::Settings;
 use crate::telemetry::Metrics;
-use crate::vaults::{ActorConfig, News, Server};
-use connection::{Failure, fingerprint, unbuilt};
+use crate::vaults::{News, Server};
+use connection::{Failure, fingerprint};
+pub(super) use message::{Message, config_map_message, secret_message};
+use persist::Kept;
 use status::status;
 
 /// The ConnectServers of the operator's class, and whether they can be used.
@@ -71,27 +75,11 @@ impl Servers {
     }
 }
 
-/// What the task that keeps [`Servers`] is told.
-pub(super) enum Message {
-    /// A ConnectServer changed.
-    Server(Box<Event<Raw<ConnectServer>>>),
-    /// A Secret of the operator's namespace changed: its metadata, or that it is gone.
-    Secret(String, Option<Box<ObjectMeta>>),
-    /// A ConfigMap of the operator's namespace changed.
-    ConfigMap(String),
-    /// All Secrets, or all ConfigMaps, of the operator's namespace have been told of.
-    Listed,
-    /// What the status of a server says may have changed.
-    Status(String),
-    /// A server is to be looked at again.
-    Retry(String),
-}
-
 /// Takes the news of a server, by name. Must not block.
 pub(super) type OnNews = Arc<dyn Fn(&str, News) + Send + Sync>;
 
-/// Keeps [`Servers`]: builds clients, starts and ends actors, writes status.
-pub(super) struct ServerTask {
+/// What a [`ServerTask`] works with.
+pub(super) struct ServerTaskConfig {
     pub(super) servers: Servers,
     pub(super) class: String,
     pub(super) namespace: String,
@@ -100,31 +88,64 @@ pub(super) struct ServerTask {
     pub(super) index: Index,
     pub(super) settings: Settings,
     pub(super) metrics: Arc<Metrics>,
-    /// Sends messages to the task itself.
-    pub(super) mailbox: tokio::sync::mpsc::UnboundedSender<Message>,
-    /// Told which servers' requests are to be looked at, and what changed.
-    pub(super) on_news: OnNews,
-    pub(super) known: HashMap<String, KnownServer>,
-    /// Servers of other classes, with the epoch of the list that told of them.
-    pub(super) elsewhere: HashMap<String, u64>,
-    pub(super) secrets: BTreeMap<String, ObjectMeta>,
-    pub(super) epoch: u64,
-    /// How many of the two lists of the operator's namespace are still to come: before that, a token that
-    /// was not told of yet is not missing.
-    pub(super) lists_to_come: u8,
-    /// Held until all servers are known: before that, a server that was not told of yet is not missing.
-    pub(super) latch: Latch,
+    /// What is kept of all servers.
+    pub(super) cache: Cache,
+    /// Whether the keys of the cache outlive the process, or why not.
+    pub(super) lasting: Result<(), String>,
 }
 
+/// Keeps [`Servers`]: builds clients, starts and ends actors, writes status.
+pub(super) struct ServerTask {
+    config: ServerTaskConfig,
+    /// Sends messages to the task itself.
+    mailbox: tokio::sync::mpsc::UnboundedSender<Message>,
+    /// Told which servers' requests are to be looked at, and what changed.
+    on_news: OnNews,
+    known: HashMap<String, KnownServer>,
+    /// Servers of other classes, with the epoch of the list that told of them.
+    elsewhere: HashMap<String, u64>,
+    secrets: BTreeMap<String, ObjectMeta>,
+    epoch: u64,
+    /// How many of the two lists of the operator's namespace are still to come: before that, a token that
+    /// was not told of yet is not missing.
+    lists_to_come: u8,
+    /// Held until all servers are known: before that, a server that was not told of yet is not missing.
+    latch: Latch,
+}
+
+/// A ConnectServer of our class.
 pub(super) struct KnownServer {
     spec: Arc<ConnectServerSpec>,
     generation: i64,
     epoch: u64,
     status: ConnectServerStatus,
     fingerprint: Option<[u8; 32]>,
+    /// The request for a refresh that was acted on last.
+    refreshed: Option<String>,
+    /// How the cache was kept, and the epochs of its records, where it is to survive a restart.
+    kept: Option<(Kept, Vec<CacheEpoch>)>,
 }
 
 impl ServerTask {
+    pub(super) fn new(
+        config: ServerTaskConfig,
+        mailbox: tokio::sync::mpsc::UnboundedSender<Message>,
+        on_news: OnNews,
+        latch: Latch,
+    ) -> Self {
+        Self {
+            config,
+            mailbox,
+            on_news,
+            known: HashMap::new(),
+            elsewhere: HashMap::new(),
+            secrets: BTreeMap::new(),
+            epoch: 0,
+            lists_to_come: 2,
+            latch,
+        }
+    }
+
     pub(super) async fn handle(&mut self, message: Message) {
         match message {
             Message::Server(event) => self.fold(*event).await,
@@ -152,6 +173,12 @@ impl ServerTask {
             }
             Message::Status(name) => self.write_status(&name).await,
             Message::Retry(name) => self.refresh(&name).await,
+            Message::Kept(name, epochs, kept) => {
+                if let Some(known) = self.known.get_mut(&name) {
+                    known.kept = Some((kept, epochs));
+                    self.write_status(&name).await;
+                }
+            }
         }
     }
 
@@ -181,10 +208,10 @@ impl ServerTask {
     }
 
     fn forget(&mut self, name: &str) {
-        self.servers.remove(name);
+        self.config.servers.remove(name);
         self.known.remove(name);
         self.elsewhere.remove(name);
-        self.metrics.forget_server(name);
+        self.config.metrics.forget_server(name);
         (self.on_news)(name, News::Health);
     }
 
@@ -193,10 +220,10 @@ impl ServerTask {
             return;
         };
         let class = server.spec.get("controllerClass").and_then(|c| c.as_str()).unwrap_or_default();
-        if class != self.class {
+        if class != self.config.class {
             self.known.remove(&name);
             self.elsewhere.insert(name.clone(), self.epoch);
-            self.servers.set(&name, Slot::Elsewhere);
+            self.config.servers.set(&name, Slot::Elsewhere);
             return;
         }
         self.elsewhere.remove(&name);
@@ -217,26 +244,32 @@ impl ServerTask {
         {
             known.epoch = epoch;
             known.generation = server.metadata.generation.unwrap_or(0);
+            self.refresh_if_asked(&name, refresh_requested(&server.metadata)).await;
             return;
         }
         // Rows and facts never meet the connection of another host, token or authority.
-        let (fingerprint, state) = match (self.known.get(&name), self.servers.get(&name)) {
+        let (fingerprint, state) = match (self.known.get(&name), self.config.servers.get(&name)) {
             (Some(known), Some(Slot::Ours { state, .. })) if connects_alike(&known.spec, &spec) => {
                 (known.fingerprint, state)
             }
             _ => (None, SlotState::New),
         };
+        let before = self.known.remove(&name);
+        let told = || ConnectServerStatus::deserialize(&server.status).unwrap_or_default();
+        let (status, kept) = before.map_or_else(|| (told(), None), |k| (k.status, k.kept));
         self.known.insert(
             name.clone(),
             KnownServer {
                 spec: spec.clone(),
                 generation: server.metadata.generation.unwrap_or(0),
                 epoch,
-                status: ConnectServerStatus::deserialize(&server.status).unwrap_or_default(),
+                status,
                 fingerprint,
+                refreshed: refresh_requested(&server.metadata).map(str::to_owned),
+                kept,
             },
         );
-        self.servers.set(&name, Slot::Ours { spec, state });
+        self.config.servers.set(&name, Slot::Ours { spec, state });
         self.refresh(&name).await;
         // Access rows and facts about vaults count at once, whatever the connection does.
         (self.on_news)(&name, News::Vaults);
@@ -267,11 +300,11 @@ impl ServerTask {
                 let fingerprint = fingerprint(&spec, &config);
                 let is_same =
                     self.known.get(name).is_some_and(|k| k.fingerprint == Some(fingerprint));
-                match self.servers.get(name) {
+                match self.config.servers.get(name) {
                     Some(Slot::Ours { state: SlotState::Running(server), .. }) if is_same => {
                         SlotState::Running(server)
                     }
-                    _ => self.start(name, &spec, config, fingerprint),
+                    _ => self.start(name, &spec, config, fingerprint).await,
                 }
             }
             Err(Failure::Broken(broken)) => {
@@ -285,7 +318,7 @@ impl ServerTask {
                 self.later(Message::Retry(name.to_owned()));
                 // What worked goes on working; what never did says why.
                 let Some(Slot::Ours { state: SlotState::New | SlotState::Broken(_), .. }) =
-                    self.servers.get(name)
+                    self.config.servers.get(name)
                 else {
                     return;
                 };
@@ -295,54 +328,14 @@ impl ServerTask {
                 })
             }
         };
-        self.servers.set(name, Slot::Ours { spec, state });
+        self.config.servers.set(name, Slot::Ours { spec, state });
         (self.on_news)(name, News::Health);
         self.write_status(name).await;
     }
 
-    fn start(
-        &mut self,
-        name: &str,
-        spec: &ConnectServerSpec,
-        config: ClientConfig,
-        fingerprint: [u8; 32],
-    ) -> SlotState {
-        let concurrency = config.concurrency;
-        let client = match Client::new(config) {
-            Ok(client) => client,
-            Err(error) => return SlotState::Broken(unbuilt(error, spec)),
-        };
-        if let Some(known) = self.known.get_mut(name) {
-            known.fingerprint = Some(fingerprint);
-        }
-        let server_name: Arc<str> = name.into();
-        let (index, vault_server) = (self.index.clone(), server_name.clone());
-        let (mailbox, on_news, news_server) =
-            (self.mailbox.clone(), self.on_news.clone(), name.to_owned());
-        SlotState::Running(Arc::new(Server::start(ActorConfig {
-            name: server_name,
-            client,
-            concurrency,
-            poll_interval: spec.poll_interval().unwrap_or(self.settings.poll_interval),
-            retry_first: self.settings.retry_first,
-            look_interval: self.settings.look_interval,
-            in_use: Box::new(move |vault| {
-                index.is_vault_in_use(&(vault_server.clone(), vault.clone()))
-            }),
-            on_news: Box::new(move |news| {
-                let concerns_status = !matches!(news, News::Vault(_));
-                on_news(&news_server, news);
-                if concerns_status {
-                    let _ = mailbox.send(Message::Status(news_server.clone()));
-                }
-            }),
-            metrics: self.metrics.clone(),
-        })))
-    }
-
     /// Sends the task a message after a while.
     fn later(&self, message: Message) {
-        let (mailbox, pause) = (self.mailbox.clone(), self.settings.retry_first);
+        let (mailbox, pause) = (self.mailbox.clone(), self.config.settings.retry_first);
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
             // Nobody listens any more when the operator stops.
@@ -350,20 +343,36 @@ impl ServerTask {
         });
     }
 
+    /// Has 1Password asked anew where somebody asked for that and it was not done yet.
+    async fn refresh_if_asked(&mut self, name: &str, asked: Option<&str>) {
+        let Some(known) = self.known.get_mut(name) else { return };
+        if asked.is_none() || known.refreshed.as_deref() == asked {
+            return;
+        }
+        if let Some(Slot::Ours { state: SlotState::Running(server), .. }) =
+            self.config.servers.get(name)
+        {
+            known.refreshed = asked.map(str::to_owned);
+            server.refresh();
+            self.write_status(name).await;
+        }
+    }
+
     async fn write_status(&mut self, name: &str) {
-        let Some(Slot::Ours { state, .. }) = self.servers.get(name) else {
+        let Some(Slot::Ours { state, .. }) = self.config.servers.get(name) else {
             return;
         };
         let Some(known) = self.known.get_mut(name) else {
             return;
         };
-        let Some(next) = status(&known.status, &state, known.generation) else {
+        let Some(next) = status(known, &state, &self.config.lasting) else {
             return;
         };
         if next == known.status {
             return;
         }
-        match self.io.merge_status::<ConnectServer, _>("ConnectServer", name, &next).await {
+        let patch = replacing(&known.status, &next);
+        match self.config.io.merge_status::<ConnectServer, _>("ConnectServer", name, &patch).await {
             Ok(()) => known.status = next,
             Err(error) => {
                 tracing::warn!(server = name, %error, "the status of a server was not written; trying again");
@@ -373,31 +382,18 @@ impl ServerTask {
     }
 }
 
+/// A merge patch that leaves nothing of the status before.
+fn replacing(before: &ConnectServerStatus, next: &ConnectServerStatus) -> serde_json::Value {
+    let (mut patch, before) = (json!(next), json!(before));
+    if let (Some(patch), Some(before)) = (patch.as_object_mut(), before.as_object()) {
+        for field in before.keys() {
+            patch.entry(field).or_insert(serde_json::Value::Null);
+        }
+    }
+    patch
+}
+
 /// Whether two specs connect to the same server in the same way.
 fn connects_alike(a: &ConnectServerSpec, b: &ConnectServerSpec) -> bool {
     a.hosts == b.hosts && a.token_secret_ref == b.token_secret_ref && a.ca == b.ca
-}
-
-/// What an event of the Secrets of the operator's namespace says.
-pub(super) fn secret_message(event: Event<PartialObjectMeta<Secret>>) -> Option<Message> {
-    match event {
-        Event::InitApply(secret) | Event::Apply(secret) => {
-            let name = secret.metadata.name.clone()?;
-            Some(Message::Secret(name, Some(Box::new(secret.metadata))))
-        }
-        Event::Delete(secret) => Some(Message::Secret(secret.metadata.name?, None)),
-        Event::InitDone => Some(Message::Listed),
-        Event::Init => None,
-    }
-}
-
-/// What an event of the ConfigMaps of the operator's namespace says.
-pub(super) fn config_map_message(event: Event<PartialObjectMeta<ConfigMap>>) -> Option<Message> {
-    match event {
-        Event::InitApply(map) | Event::Apply(map) | Event::Delete(map) => {
-            Some(Message::ConfigMap(map.metadata.name?))
-        }
-        Event::InitDone => Some(Message::Listed),
-        Event::Init => None,
-    }
 }

@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use table::{Change, Versioned};
-pub use view::{NamespaceEntry, Raw, RequestEntry, RequestView, SecretEntry, resource_version};
+pub use view::{
+    NamespaceEntry, Raw, RequestEntry, RequestView, SecretEntry, refresh_requested,
+    resource_version,
+};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::table::Versioned;
-use crate::api::{CredentialRequest, CredentialRequestSpec, CredentialRequestStatus};
+use crate::api::{
+    CredentialRequest, CredentialRequestSpec, CredentialRequestStatus, REFRESH_ANNOTATION,
+};
 
 /// A custom resource as the watch delivers it. Spec and status stay raw until they are needed: one that
 /// cannot be read must not stop the others.
@@ -97,6 +99,8 @@ pub struct RequestEntry {
     pub server: Arc<str>,
     /// The name of its Secret.
     pub secret_name: Arc<str>,
+    /// What somebody wrote into the annotation that asks for 1Password to be asked anew, if it is short enough.
+    pub refresh_requested: Option<Box<str>>,
     /// How many records its history has.
     pub history_len: usize,
     spec: Box<str>,
@@ -120,6 +124,7 @@ impl RequestEntry {
             is_deleting: metadata.deletion_timestamp.is_some(),
             server: text_at("/serverRef/name").unwrap_or("default").into(),
             secret_name: text_at("/target/name").unwrap_or(name).into(),
+            refresh_requested: refresh_requested(metadata).map(Into::into),
             history_len,
             spec: view.spec.to_string().into(),
             status: status.and_then(|s| serde_json::to_string(&s).ok()).map(Into::into),
@@ -140,6 +145,13 @@ impl RequestEntry {
     pub fn status(&self) -> Option<CredentialRequestStatus> {
         self.status.as_deref().and_then(|text| serde_json::from_str(text).ok())
     }
+}
+
+/// The value of the annotation that asks for a refresh; what is too long to be answered in status is none.
+#[must_use]
+pub fn refresh_requested(metadata: &ObjectMeta) -> Option<&str> {
+    let value = metadata.annotations.as_ref()?.get(REFRESH_ANNOTATION)?;
+    (!value.is_empty() && value.len() <= 64).then_some(value.as_str())
 }
 
 impl Versioned for RequestEntry {

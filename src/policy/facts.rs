@@ -106,4 +106,10 @@ impl Facts {
     pub fn items(&self) -> impl Iterator<Item = &ItemIdentity> {
         self.references.iter().map(|r| &r.item).collect::<BTreeSet<_>>().into_iter()
     }
+
+    /// The version of an item in the last list of its vault; 0 of one that no reference means.
+    #[must_use]
+    pub fn version_of(&self, item: &ItemIdentity) -> i64 {
+        self.references.iter().find(|r| r.item == *item).map_or(0, |r| r.version)
+    }
 }

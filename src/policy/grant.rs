@@ -61,6 +61,14 @@ pub struct GrantedRef<'g> {
     item: &'g ItemIdentity,
 }
 
+/// Permission to read one item that keeps its [`Grant`] alive: for a fetch that outlives whoever began it, so
+/// that the next one finds what was fetched.
+#[derive(Debug)]
+pub struct KeptRef {
+    _grant: Arc<Grant>,
+    item: ItemIdentity,
+}
+
 /// The one Secret that a [`Grant`] allows to write.
 #[derive(Clone, Copy, Debug)]
 pub struct GrantedSecret<'g> {
@@ -105,6 +113,11 @@ impl Grant {
         self.facts.items().map(|item| GrantedRef { item })
     }
 
+    /// The same, each for whoever cannot borrow.
+    pub fn kept_items(self: &Arc<Self>) -> impl Iterator<Item = KeptRef> {
+        self.facts.items().map(|item| KeptRef { _grant: self.clone(), item: item.clone() })
+    }
+
     /// The Secret that may be written.
     #[must_use]
     pub fn secret(&self) -> GrantedSecret<'_> {
@@ -146,6 +159,14 @@ impl Grant {
             }
             Verdict::Granted(_) | Verdict::Refused(Refusal { .. }) => Err(Unconfirmed::Withdrawn),
         }
+    }
+}
+
+impl KeptRef {
+    /// The permission itself.
+    #[must_use]
+    pub fn granted(&self) -> GrantedRef<'_> {
+        GrantedRef { item: &self.item }
     }
 }
 

@@ -14,7 +14,7 @@ pub use cel::{CompileError, Expression};
 pub use decide::{Decision, Factor, Refusal, Verdict, decide};
 pub use facts::{Facts, NamespaceFacts, RequestFacts, ResolvedReference};
 pub use glob::glob_matches;
-pub use grant::{Grant, GrantedRef, GrantedSecret, ItemIdentity, Standing, Unconfirmed};
+pub use grant::{Grant, GrantedRef, GrantedSecret, ItemIdentity, KeptRef, Standing, Unconfirmed};
 pub use set::{CompiledPolicy, PolicySet, PolicyState};
 
 #[cfg(test)]

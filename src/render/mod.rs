@@ -124,13 +124,18 @@ pub fn render<'g>(values: &Values<'g>) -> Result<Rendered<'g>, RenderError> {
         Rendered { grant, data: BTreeMap::new(), items: Vec::new(), source: values.source() };
     let mut size = 0;
     for reference in &grant.facts().references {
-        let value = find(values, reference).map_err(|error| RenderError::Field {
-            key: reference.key.clone(),
-            problem: error.describe(reference),
-            reason: error.reason(),
-        })?;
+        let value = match values.substitute_of(&reference.key) {
+            Some(substitute) => substitute.expose(),
+            None => find(values, reference)
+                .map_err(|error| RenderError::Field {
+                    key: reference.key.clone(),
+                    problem: error.describe(reference),
+                    reason: error.reason(),
+                })?
+                .as_bytes(),
+        };
         size += reference.key.len() + value.len();
-        rendered.data.insert(reference.key.clone(), value.as_bytes().to_vec());
+        rendered.data.insert(reference.key.clone(), value.to_vec());
     }
     if size > MAX_SECRET_SIZE {
         return Err(RenderError::TooLarge { size });

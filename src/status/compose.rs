@@ -26,6 +26,8 @@ pub struct Report {
     pub next: Next,
     /// The id of the audit record, if something was recorded: it goes into the history.
     pub record: Option<String>,
+    /// The request for a refresh that was acted on.
+    pub refreshed: Option<String>,
 }
 
 /// How a reconcile ended.
@@ -33,6 +35,8 @@ pub struct Report {
 pub enum Next {
     /// The Secret holds what 1Password holds.
     Synced(SyncStatus),
+    /// The Secret was made of what may stand in while 1Password cannot be asked.
+    Served(SyncStatus, Problem),
     /// It does not, or nobody knows.
     Failed(Problem),
     /// It does not, and the Secret that was written a moment ago was deleted again.
@@ -114,7 +118,10 @@ pub fn compose(
     let sync = sync_status(previous.sync.as_ref(), report);
     let status = CredentialRequestStatus {
         observed_generation: Some(report.generation),
-        last_handled_refresh_request: previous.last_handled_refresh_request.clone(),
+        last_handled_refresh_request: report
+            .refreshed
+            .clone()
+            .or_else(|| previous.last_handled_refresh_request.clone()),
         conditions: conditions(previous, report),
         decision,
         sync,
@@ -161,11 +168,10 @@ fn decision_status(
 
 fn sync_status(previous: Option<&SyncStatus>, report: &Report) -> Option<SyncStatus> {
     match &report.next {
-        Next::Synced(sync) => Some(sync.clone()),
+        Next::Synced(sync) | Next::Served(sync, _) => Some(sync.clone()),
         Next::Suspended => previous.cloned(),
         Next::Failed(problem) => previous.cloned().map(|mut sync| {
-            let is_outage =
-                matches!(problem.reason, Reason::ConnectUnavailable | Reason::InvalidResponse);
+            let is_outage = problem.reason.is_outage();
             match &problem.severity {
                 Severity::Tolerable { since } => {
                     sync.stale_since.get_or_insert_with(|| since.clone());
@@ -200,7 +206,7 @@ fn conditions(previous: &CredentialRequestStatus, report: &Report) -> Vec<Condit
         (None, Next::Failed(problem) | Next::TakenBack(problem)) => {
             set.set(ConditionType::Authorized, None, problem.reason, &problem.message)
         }
-        (None, Next::Synced(_) | Next::Suspended) => set,
+        (None, Next::Synced(_) | Next::Served(..) | Next::Suspended) => set,
     };
     match &report.next {
         Next::Synced(sync) => {
@@ -212,6 +218,7 @@ fn conditions(previous: &CredentialRequestStatus, report: &Report) -> Vec<Condit
                 &message,
             )
         }
+        Next::Served(_, problem) => failed(set, problem, true),
         Next::Failed(problem) => failed(set, problem, report.has_secret),
         Next::TakenBack(problem) => failed(set, problem, false),
         Next::Suspended => set,
@@ -227,7 +234,7 @@ fn failed(set: Conditions, problem: &Problem, has_secret: bool) -> Conditions {
             ConditionType::Ready,
             Some(true),
             reason,
-            &format!("the Secret stays as it was: {message}"),
+            &format!("the Secret stays as it is: {message}"),
         ),
         Severity::Tolerable { .. } | Severity::Heals => {
             not_ready(set).set(ConditionType::Reconciling, Some(true), reason, message)
@@ -288,7 +295,7 @@ fn history_record(
         risk_score: decision.risk_score,
         reason: ready_reason(status).unwrap_or_default().to_owned(),
         source: match &report.next {
-            Next::Synced(sync) => Some(sync.source),
+            Next::Synced(sync) | Next::Served(sync, _) => Some(sync.source),
             Next::Failed(_) | Next::TakenBack(_) | Next::Suspended => None,
         },
         record: report.record.clone(),

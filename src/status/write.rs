@@ -63,6 +63,9 @@ fn operations(
         add("/status/observedGeneration", json!(status.observed_generation)),
         add("/status/conditions", json!(status.conditions)),
     ];
+    if let Some(refreshed) = &status.last_handled_refresh_request {
+        operations.push(add("/status/lastHandledRefreshRequest", json!(refreshed)));
+    }
     if let Some(decision) = &status.decision {
         operations.push(add("/status/decision", json!(decision)));
     }

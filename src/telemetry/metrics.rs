@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::CacheMetrics;
 use crate::api::{Outcome, Reason};
 
 /// Every metric of the operator. Labels come from closed sets, or name a ConnectServer.
@@ -30,6 +31,8 @@ pub struct Metrics {
     panics: Counter,
     events_dropped: Counter,
     audit_records: Counter,
+    /// What is fetched and kept.
+    pub cache: CacheMetrics,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -105,6 +108,7 @@ impl Metrics {
             panics: Counter::default(),
             events_dropped: Counter::default(),
             audit_records: Counter::default(),
+            cache: CacheMetrics::new(),
         };
         metrics.register();
         metrics
@@ -163,6 +167,7 @@ impl Metrics {
             self.events_dropped.clone(),
         );
         registry.register("audit_records", "Audit records written", self.audit_records.clone());
+        self.cache.register(registry);
     }
 
     /// The metrics in the OpenMetrics text format.

@@ -1,190 +1,54 @@
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
-use super::{Health, Listing, News, Snapshot, Trouble, View};
-use crate::connect::{Class, Client};
+use super::server::{Command, InUse};
+use super::snapshot::Polled;
+use super::{Health, Listing, News, Snapshot, Trouble, VaultEntry, View};
+use crate::cache::Scope;
+use crate::connect::{Class, Client, ConnectError, Vault};
 use crate::telemetry::Metrics;
 
-/// Says whether any request looks into a vault of an id.
-pub type InUse = Box<dyn Fn(&Arc<str>) -> bool + Send + Sync>;
-
-/// How an actor works.
-pub struct ActorConfig {
-    /// The ConnectServer's name.
-    pub name: Arc<str>,
-    /// The client; a server with another host, token or authority is another actor.
-    pub client: Client,
-    /// How many requests may fetch from the server at once.
-    pub concurrency: usize,
-    /// The time between polls.
-    pub poll_interval: Duration,
-    /// The time after which a failed poll is repeated, doubling up to `poll_interval`.
-    pub retry_first: Duration,
-    /// The least time between two looks at the same list.
-    pub look_interval: Duration,
-    /// Whether any request looks into a vault of that id: others are not listed.
-    pub in_use: InUse,
-    /// Told what changed. Must not block.
-    pub on_news: Box<dyn Fn(News) + Send + Sync>,
-    /// Counts calls and polls.
-    pub metrics: Arc<Metrics>,
-}
-
-/// A handle on a server. The actor ends when the last handle is dropped.
-pub struct Server {
-    name: Arc<str>,
-    client: Arc<Client>,
-    permits: Arc<Semaphore>,
-    view: watch::Receiver<Arc<View>>,
-    commands: mpsc::UnboundedSender<Command>,
-    look_interval: Duration,
-}
-
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-/// What many may ask for at the same time, and when: what was done since need not be done again.
-#[derive(Debug)]
-enum Command {
-    /// Poll at once.
-    Poll(Instant),
-    /// List a vault.
-    List(Arc<str>, Instant),
-}
-
-impl Server {
-    /// Starts the actor of a server as a task.
-    #[must_use]
-    pub fn start(config: ActorConfig) -> Self {
-        let ActorConfig {
-            name,
-            client,
-            concurrency,
-            poll_interval,
-            retry_first,
-            look_interval,
-            in_use,
-            on_news,
-            metrics,
-        } = config;
-        let view = Arc::new(View {
-            snapshot: Snapshot::default(),
-            health: Health::Starting,
-            vault_troubles: BTreeMap::new(),
-            listed_at: BTreeMap::new(),
-            polled_at: None,
-        });
-        let (publish, receive) = watch::channel(view);
-        let (commands, inbox) = mpsc::unbounded_channel();
-        let client = Arc::new(client);
-        let actor = Actor {
-            name: name.clone(),
-            client: client.clone(),
-            poll_interval,
-            retry_first,
-            in_use,
-            on_news,
-            metrics,
-            view: publish,
-            inbox,
-            failures: 0,
-            last_good: SystemTime::now(),
-            refused_since: None,
-        };
-        tokio::spawn(actor.run());
-        Self {
-            name,
-            client,
-            permits: Arc::new(Semaphore::new(concurrency)),
-            view: receive,
-            commands,
-            look_interval,
-        }
-    }
-
-    /// The ConnectServer's name.
-    #[must_use]
-    pub fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    /// The client for items.
-    #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
-    /// What is known now.
-    #[must_use]
-    pub fn view(&self) -> Arc<View> {
-        self.view.borrow().clone()
-    }
-
-    /// A place among those who fetch from this server, if one is free.
-    #[must_use]
-    pub fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
-        self.permits.clone().try_acquire_owned().ok()
-    }
-
-    /// Has a vault listed that is not yet; [`News::Vault`] tells when that is done.
-    pub fn list(&self, vault_id: &Arc<str>) {
-        // The actor only ends when this handle does.
-        let _ = self.commands.send(Command::List(vault_id.clone(), Instant::now()));
-    }
-
-    /// Has a vault listed again because something was not in the last list, unless that list is fresh.
-    /// Says whether it is worth waiting for [`News::Vault`].
-    #[must_use]
-    pub fn look_again(&self, vault_id: &Arc<str>) -> bool {
-        let fresh = self.is_fresh(self.view.borrow().listed_at.get(vault_id).copied());
-        if !fresh {
-            self.list(vault_id);
-        }
-        !fresh
-    }
-
-    /// The same for the list of vaults and [`News::Vaults`].
-    #[must_use]
-    pub fn look_for_vaults(&self) -> bool {
-        let fresh = self.is_fresh(self.view.borrow().polled_at);
-        if !fresh {
-            let _ = self.commands.send(Command::Poll(Instant::now()));
-        }
-        !fresh
-    }
-
-    fn is_fresh(&self, at: Option<Instant>) -> bool {
-        at.is_some_and(|at| at.elapsed() < self.look_interval)
-    }
-}
-
-struct Actor {
-    name: Arc<str>,
-    client: Arc<Client>,
-    poll_interval: Duration,
-    retry_first: Duration,
-    in_use: InUse,
-    on_news: Box<dyn Fn(News) + Send + Sync>,
-    metrics: Arc<Metrics>,
-    view: watch::Sender<Arc<View>>,
-    inbox: mpsc::UnboundedReceiver<Command>,
-    failures: u32,
-    last_good: SystemTime,
+/// Polls a server, and lists the vaults that moved.
+pub(super) struct Actor {
+    pub(super) name: Arc<str>,
+    pub(super) client: Arc<Client>,
+    pub(super) scope: Scope,
+    pub(super) poll_interval: Duration,
+    pub(super) retry_first: Duration,
+    pub(super) relist_interval: Duration,
+    pub(super) health_interval: Duration,
+    pub(super) refusal_confirm: Duration,
+    pub(super) in_use: InUse,
+    pub(super) on_news: Box<dyn Fn(News) + Send + Sync>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) view: watch::Sender<Arc<View>>,
+    pub(super) inbox: mpsc::UnboundedReceiver<Command>,
+    pub(super) failures: u32,
+    pub(super) last_good: SystemTime,
     /// Since when polls are refused without an interruption: an outage before does not make a refusal old.
-    refused_since: Option<SystemTime>,
+    pub(super) refused_since: Option<SystemTime>,
+    /// Since when versions of a vault are lower than they were: a replica that lags, until that lasts.
+    pub(super) went_back: BTreeMap<Arc<str>, Instant>,
+    pub(super) next_health: Instant,
+}
+
+/// What there is to do.
+#[derive(Default)]
+struct Work {
+    polls: bool,
+    /// Somebody waits for word of the vaults.
+    looks: bool,
+    lists: BTreeMap<Arc<str>, Instant>,
 }
 
 impl Actor {
-    async fn run(mut self) {
-        let mut next_poll = tokio::time::Instant::now();
+    pub(super) async fn run(mut self) {
+        let mut next_poll = Instant::now();
         loop {
             let first = tokio::select! {
                 () = tokio::time::sleep_until(next_poll) => None,
@@ -193,42 +57,55 @@ impl Actor {
                     None => return,
                 },
             };
-            let (mut polls, mut looks) = (first.is_none(), false);
-            let mut wanted = BTreeMap::new();
-            let mut next = first.or_else(|| self.inbox.try_recv().ok());
-            while let Some(command) = next {
-                match command {
-                    Command::Poll(asked) => {
-                        looks = true;
-                        polls |= self.current().polled_at.is_none_or(|at| at < asked);
-                    }
-                    Command::List(vault_id, asked) => {
-                        wanted
-                            .entry(vault_id)
-                            .and_modify(|at: &mut Instant| *at = asked.max(*at))
-                            .or_insert(asked);
-                    }
-                }
-                next = self.inbox.try_recv().ok();
-            }
-            if polls {
+            let mut work = self.gather(first);
+            if work.polls {
                 let moved = self.poll().await;
-                wanted.extend(moved.into_iter().map(|vault_id| (vault_id, Instant::now())));
-                next_poll = tokio::time::Instant::now() + self.pause();
+                work.lists.extend(moved.into_iter().map(|vault_id| (vault_id, Instant::now())));
+                next_poll = Instant::now() + self.pause();
             }
-            if looks {
+            if work.looks {
                 // Whoever asked waits for word, also where nothing changed.
                 (self.on_news)(News::Vaults);
             }
             let listed_at = self.current().listed_at;
-            let (due, done): (Vec<_>, Vec<_>) = wanted
+            let (due, done): (Vec<_>, Vec<_>) = work
+                .lists
                 .into_iter()
                 .partition(|(vault_id, asked)| listed_at.get(vault_id).is_none_or(|at| at < asked));
             for (vault_id, _) in done {
                 (self.on_news)(News::Vault(vault_id));
             }
             self.list(due.into_iter().map(|(vault_id, _)| vault_id).collect()).await;
+            if Instant::now() >= self.next_health {
+                self.look_at_health().await;
+            }
         }
+    }
+
+    /// Everything that was asked for by now, once.
+    fn gather(&mut self, first: Option<Command>) -> Work {
+        let mut work = Work { polls: first.is_none(), ..Work::default() };
+        let mut next = first.or_else(|| self.inbox.try_recv().ok());
+        while let Some(command) = next {
+            match command {
+                Command::Poll(asked) => {
+                    work.looks = true;
+                    work.polls |= self.current().polled_at.is_none_or(|at| at < asked);
+                }
+                Command::List(vault_id, asked) => {
+                    let at = work.lists.entry(vault_id).or_insert(asked);
+                    *at = asked.max(*at);
+                }
+                Command::Refresh(asked) => {
+                    work.polls = true;
+                    let view = self.current();
+                    let used = view.snapshot.vaults().filter(|v| (self.in_use)(&v.id));
+                    work.lists.extend(used.map(|v| (v.id.clone(), asked)));
+                }
+            }
+            next = self.inbox.try_recv().ok();
+        }
+        work
     }
 
     /// The time to the next poll: the interval give or take a tenth, so that servers do not march in step.
@@ -243,70 +120,125 @@ impl Actor {
 
     /// Asks which vaults there are. Returns those that have to be listed.
     async fn poll(&mut self) -> Vec<Arc<str>> {
-        let started = Instant::now();
-        let answer = self.client.vaults().await;
-        let result = answer.as_ref().map_or_else(|e| e.reason().as_str(), |_| "ok");
-        self.metrics.called(&self.name, "vaults", result, started.elapsed());
-        let before = self.current();
-        match answer {
-            Ok(vaults) => {
-                self.failures = 0;
-                self.refused_since = None;
-                self.last_good = SystemTime::now();
-                let unix = self.last_good.duration_since(UNIX_EPOCH).unwrap_or_default();
-                self.metrics.polled(&self.name, unix.as_secs_f64());
-                let snapshot = before.snapshot.polled(vaults);
-                let changed = names(&before.snapshot) != names(&snapshot);
-                let moved = self.moved(&before, &snapshot);
-                self.publish(View {
-                    snapshot,
-                    health: Health::Good,
-                    polled_at: Some(Instant::now()),
-                    ..before.clone()
-                });
-                if changed {
-                    (self.on_news)(News::Vaults);
-                }
-                if before.health != Health::Good {
-                    tracing::info!(server = %self.name, "the server answers");
-                    (self.on_news)(News::Health);
-                }
-                moved
-            }
+        let began = Instant::now();
+        match self.ask_vaults().await {
+            Ok(vaults) => self.answered(vaults, began),
             Err(error) => {
-                self.failures += 1;
-                let since = match error.class() {
-                    Class::Refused => *self.refused_since.get_or_insert_with(SystemTime::now),
-                    Class::Unavailable | Class::Invalid | Class::Moved => {
-                        self.refused_since = None;
-                        self.last_good
-                    }
-                };
-                tracing::debug!(server = %self.name, %error, failures = self.failures, "a poll failed");
-                // Connect refuses or drops a call now and then: one failure is no news.
-                if self.failures >= 2 {
-                    if !matches!(before.health, Health::Failing(_)) {
-                        tracing::warn!(server = %self.name, %error, "the server does not answer as it should");
-                    }
-                    let health = Health::Failing(Trouble { error, since });
-                    let is_news = health != before.health;
-                    self.publish(View { health, ..before });
-                    if is_news {
-                        (self.on_news)(News::Health);
-                    }
-                }
+                self.failed(error);
                 Vec::new()
             }
         }
     }
 
-    /// The vaults in use whose list is missing, older than their content, or could not be had the last time.
+    /// The vaults, each in use with its content version if the server has one at all.
+    async fn ask_vaults(&self) -> Result<Vec<Vault>, ConnectError> {
+        let mut vaults = self.client.vaults().await?;
+        let silent =
+            vaults.iter_mut().filter(|v| v.content_version.is_none() && (self.in_use)(&v.id));
+        let asked = silent.map(|vault| async {
+            // One that cannot be had is listed instead, as one that moved.
+            if let Ok(single) = self.client.vault(&vault.id).await {
+                vault.content_version = single.content_version;
+            }
+        });
+        join_all(asked).await;
+        Ok(vaults)
+    }
+
+    fn answered(&mut self, vaults: Vec<Vault>, began: Instant) -> Vec<Arc<str>> {
+        let before = self.current();
+        self.failures = 0;
+        self.refused_since = None;
+        self.last_good = SystemTime::now();
+        let unix = self.last_good.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.metrics.polled(&self.name, unix.as_secs_f64());
+        let lower = before.snapshot.lower_than_known(&vaults);
+        let held = self.hold_back(lower);
+        let in_use = |id: &Arc<str>| (self.in_use)(id);
+        let snapshot = before.snapshot.polled(vaults, &Polled { held: &held, in_use: &in_use });
+        for gone in snapshot.gone().filter(|g| g.lasted() >= self.refusal_confirm) {
+            self.scope.forget_vault(&gone.vault.id);
+        }
+        for vault in snapshot.vaults().filter(|v| v.is_unmoved() && !held.contains(&v.id)) {
+            let confirmed = self.scope.confirm(&vault.id, began);
+            self.metrics.cache.confirmed(&self.name, confirmed);
+        }
+        let changed = names(&before.snapshot) != names(&snapshot);
+        let moved = self.moved(&before, &snapshot);
+        self.publish(View {
+            snapshot,
+            health: Health::Good,
+            polled_at: Some(Instant::now()),
+            ..before.clone()
+        });
+        if changed {
+            (self.on_news)(News::Vaults);
+        }
+        if before.health != Health::Good {
+            tracing::info!(server = %self.name, "the server answers");
+            (self.on_news)(News::Health);
+            self.next_health = Instant::now();
+        }
+        moved
+    }
+
+    fn failed(&mut self, error: ConnectError) {
+        let before = self.current();
+        self.failures += 1;
+        let since = match error.class() {
+            Class::Refused | Class::NotFound => {
+                *self.refused_since.get_or_insert_with(SystemTime::now)
+            }
+            Class::Unavailable | Class::Invalid | Class::Moved => {
+                self.refused_since = None;
+                self.last_good
+            }
+        };
+        if error.class() == Class::Refused && self.is_believed(since) {
+            self.scope.forget_all();
+        }
+        tracing::debug!(server = %self.name, %error, failures = self.failures, "a poll failed");
+        // Connect refuses or drops a call now and then: one failure is no news.
+        if self.failures < 2 {
+            return;
+        }
+        if !matches!(before.health, Health::Failing(_)) {
+            tracing::warn!(server = %self.name, %error, "the server does not answer as it should");
+            self.next_health = Instant::now();
+        }
+        let health = Health::Failing(Trouble { error, since });
+        let is_news = health != before.health;
+        self.publish(View { health, ..before });
+        if is_news {
+            (self.on_news)(News::Health);
+        }
+    }
+
+    fn is_believed(&self, since: SystemTime) -> bool {
+        since.elapsed().unwrap_or_default() >= self.refusal_confirm
+    }
+
+    /// Of the vaults whose versions went back, those whose that has not lasted long enough to be believed.
+    fn hold_back(&mut self, lower: BTreeSet<Arc<str>>) -> BTreeSet<Arc<str>> {
+        self.went_back.retain(|vault, _| lower.contains(vault));
+        let now = Instant::now();
+        lower
+            .into_iter()
+            .filter(|vault| {
+                let since = *self.went_back.entry(vault.clone()).or_insert(now);
+                now.duration_since(since) < self.refusal_confirm
+            })
+            .collect()
+    }
+
+    /// The vaults in use whose list is missing, older than their content or than a list may be, or could not
+    /// be had the last time.
     fn moved(&self, before: &View, snapshot: &Snapshot) -> Vec<Arc<str>> {
-        let outdated = |v: &&super::VaultEntry| {
-            before.vault_troubles.contains_key(&v.id)
-                || v.listing
-                    .as_ref()
-                    .is_none_or(|l| l.guard.is_none() || l.guard != v.content_version)
+        let is_old = |id: &Arc<str>| {
+            before.listed_at.get(id).is_none_or(|at| at.elapsed() >= self.relist_interval)
+        };
+        let outdated = |v: &&VaultEntry| {
+            before.vault_troubles.contains_key(&v.id) || !v.is_unmoved() || is_old(&v.id)
         };
         snapshot
             .vaults()
@@ -320,42 +252,68 @@ impl Actor {
         let before = self.current();
         let lists = vaults.into_iter().map(|vault_id| {
             let guard = before.snapshot.vault(&vault_id).and_then(|v| v.content_version);
-            let (client, metrics, name) = (&self.client, &self.metrics, &self.name);
+            let client = &self.client;
             async move {
-                let started = Instant::now();
+                let began = Instant::now();
                 let answer = client.items(&vault_id).await;
-                let result = answer.as_ref().map_or_else(|e| e.reason().as_str(), |_| "ok");
-                metrics.called(name, "items", result, started.elapsed());
-                (vault_id, answer.map(|items| Listing::new(guard, items)))
+                (vault_id, began, answer.map(|items| Listing::new(guard, items)))
             }
         });
-        for (vault_id, answer) in join_all(lists).await {
-            let before = self.current();
-            let mut view = View::clone(&before);
-            view.listed_at.insert(vault_id.clone(), Instant::now());
+        for (vault_id, began, answer) in join_all(lists).await {
             match answer {
-                Ok(listing) => {
-                    view.vault_troubles.remove(&vault_id);
-                    view.snapshot = view.snapshot.listed(&vault_id, Arc::new(listing));
-                }
-                Err(error) => {
-                    // An outage before does not make a refusal old.
-                    let same = before
-                        .vault_troubles
-                        .get(&vault_id)
-                        .filter(|t| t.error.class() == error.class());
-                    let since = match (same, error.class()) {
-                        (Some(trouble), _) => trouble.since,
-                        (None, Class::Refused) => SystemTime::now(),
-                        (None, Class::Unavailable | Class::Invalid | Class::Moved) => {
-                            self.last_good
-                        }
-                    };
-                    view.vault_troubles.insert(vault_id.clone(), Trouble { error, since });
-                }
+                Ok(listing) => self.listed(&vault_id, listing, began),
+                Err(error) => self.unlisted(&vault_id, error),
             }
-            self.publish(view);
             (self.on_news)(News::Vault(vault_id));
+        }
+    }
+
+    fn listed(&mut self, vault_id: &Arc<str>, listing: Listing, began: Instant) {
+        let mut view = self.current();
+        view.listed_at.insert(vault_id.clone(), Instant::now());
+        view.vault_troubles.remove(vault_id);
+        let known = view.snapshot.vault(vault_id).and_then(|v| v.listing.clone());
+        let is_lower = known.is_some_and(|known| listing.is_behind(&known));
+        let since = is_lower.then(|| *self.went_back.entry(vault_id.clone()).or_insert(began));
+        // A replica that lags would put old values back. The next poll asks again.
+        if since.is_none_or(|since| since.elapsed() >= self.refusal_confirm) {
+            let versions = listing.items().iter().map(|item| (&*item.id, item.version));
+            self.scope.listed(vault_id, versions, began);
+            view.snapshot = view.snapshot.listed(vault_id, Arc::new(listing));
+        } else {
+            tracing::warn!(server = %self.name, vault = %vault_id, "a list of the vault is older than the one before; asking again");
+            view.snapshot = view.snapshot.unguarded(vault_id);
+        }
+        self.publish(view);
+    }
+
+    fn unlisted(&mut self, vault_id: &Arc<str>, error: ConnectError) {
+        let mut view = self.current();
+        view.listed_at.insert(vault_id.clone(), Instant::now());
+        // An outage before does not make a refusal old.
+        let same = view.vault_troubles.get(vault_id).filter(|t| t.error.class() == error.class());
+        let since = match (same, error.class()) {
+            (Some(trouble), _) => trouble.since,
+            (None, Class::Refused | Class::NotFound) => SystemTime::now(),
+            (None, Class::Unavailable | Class::Invalid | Class::Moved) => self.last_good,
+        };
+        let is_refusal = matches!(error.class(), Class::Refused | Class::NotFound);
+        if is_refusal && self.is_believed(since) {
+            self.scope.forget_vault(vault_id);
+        }
+        view.vault_troubles.insert(vault_id.clone(), Trouble { error, since });
+        self.publish(view);
+    }
+
+    /// Asks Connect how it is. No answer is no news: the polls tell.
+    async fn look_at_health(&mut self) {
+        self.next_health =
+            Instant::now() + self.health_interval.mul_f64(rand::random_range(0.9..1.1));
+        let connect = self.client.health().await.ok().map(Arc::new);
+        let before = self.current();
+        if connect != before.connect {
+            self.publish(View { connect, ..before });
+            (self.on_news)(News::Connect);
         }
     }
 

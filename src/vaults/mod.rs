@@ -2,9 +2,10 @@
 //! Names and versions only; a value is never here.
 
 mod actor;
+mod server;
 mod snapshot;
 mod view;
 
-pub use actor::{ActorConfig, InUse, Server};
-pub use snapshot::{Found, ListedItem, Listing, Snapshot, Unresolved, VaultEntry};
+pub use server::{ActorConfig, InUse, Server};
+pub use snapshot::{Found, GoneVault, ListedItem, Listing, Snapshot, Unresolved, VaultEntry};
 pub use view::{Health, News, Trouble, View};

@@ -1,6 +1,8 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use crate::cache::Record;
 use crate::connect::{ItemSummary, State, Vault};
 use crate::policy::{Access, ItemIdentity};
 use crate::reference::{Reference, fold, select};
@@ -9,6 +11,32 @@ use crate::reference::{Reference, fold, select};
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     vaults: Vec<VaultEntry>,
+    gone: Vec<GoneVault>,
+}
+
+/// A vault that requests use and that is not in the last list of vaults any more.
+#[derive(Clone, Debug)]
+pub struct GoneVault {
+    /// As it was.
+    pub vault: VaultEntry,
+    /// Since when it is gone.
+    pub since: SystemTime,
+}
+
+impl GoneVault {
+    /// How long it has been gone.
+    #[must_use]
+    pub fn lasted(&self) -> Duration {
+        self.since.elapsed().unwrap_or_default()
+    }
+}
+
+/// How a poll is taken in.
+pub(super) struct Polled<'p> {
+    /// Vaults whose lower versions are not believed yet.
+    pub(super) held: &'p BTreeSet<Arc<str>>,
+    /// Whether a vault is missed when it is gone.
+    pub(super) in_use: &'p dyn Fn(&Arc<str>) -> bool,
 }
 
 /// A vault.
@@ -22,6 +50,14 @@ pub struct VaultEntry {
     pub content_version: Option<i64>,
     /// Its items, once some request needed them.
     pub listing: Option<Arc<Listing>>,
+}
+
+impl VaultEntry {
+    /// Whether its list is of its content as it is, as far as versions tell.
+    #[must_use]
+    pub fn is_unmoved(&self) -> bool {
+        self.listing.as_ref().is_some_and(|l| l.guard.is_some() && l.guard == self.content_version)
+    }
 }
 
 /// The items of a vault that can be referred to: archived and deleted ones are not among them.
@@ -62,6 +98,15 @@ pub enum Unresolved {
     NotAllowed,
     /// No vault of that name, which the namespace could read.
     VaultNotFound,
+    /// There was one until a while ago: the token has no access any more, or it was deleted.
+    VaultGone {
+        /// The vault's id.
+        vault_id: Arc<str>,
+        /// The vault's canonical name.
+        vault_name: Arc<str>,
+        /// Since when.
+        since: SystemTime,
+    },
     /// Several vaults of that name, by id.
     AmbiguousVault(Vec<Arc<str>>),
     /// The items of the vault are not known yet.
@@ -88,20 +133,90 @@ pub enum Unresolved {
 }
 
 impl Snapshot {
-    /// Takes in a poll: the vaults as they are now, with the listings that were known.
+    /// What was known of vaults before a restart, by their ids. The lists hold only what is kept.
     #[must_use]
-    pub fn polled(&self, vaults: Vec<Vault>) -> Self {
-        let mut vaults: Vec<VaultEntry> = vaults
+    pub fn restored(records: impl IntoIterator<Item = (Arc<str>, Record)>) -> Self {
+        let mut vaults: Vec<VaultEntry> = records
             .into_iter()
-            .map(|vault| VaultEntry {
-                listing: self.vault(&vault.id).and_then(|known| known.listing.clone()),
-                id: vault.id,
-                name: vault.name,
-                content_version: vault.content_version,
+            .map(|(id, record)| VaultEntry {
+                id,
+                name: record.name,
+                content_version: record.content_version,
+                listing: Some(Arc::new(Listing::of(
+                    // Without a guard it is listed as soon as the server answers.
+                    None,
+                    record
+                        .items
+                        .into_iter()
+                        .map(|i| ListedItem { id: i.id, title: i.title, version: i.version })
+                        .collect(),
+                ))),
             })
             .collect();
         vaults.sort_by(|a, b| a.id.cmp(&b.id));
-        Self { vaults }
+        Self { vaults, gone: Vec::new() }
+    }
+
+    /// The vaults of a poll whose content version is lower than it was.
+    pub(super) fn lower_than_known(&self, vaults: &[Vault]) -> BTreeSet<Arc<str>> {
+        vaults
+            .iter()
+            .filter(|v| {
+                let known = self.vault(&v.id).and_then(|known| known.content_version);
+                known.zip(v.content_version).is_some_and(|(known, now)| now < known)
+            })
+            .map(|v| v.id.clone())
+            .collect()
+    }
+
+    /// Takes in a poll: the vaults as they are now, with the listings that were known.
+    #[must_use]
+    pub(super) fn polled(&self, vaults: Vec<Vault>, how: &Polled<'_>) -> Self {
+        let known = |id: &str| {
+            let gone = || self.gone.iter().map(|g| &g.vault).find(|v| *v.id == *id);
+            self.vault(id).or_else(gone)
+        };
+        let mut vaults: Vec<VaultEntry> = vaults
+            .into_iter()
+            .map(|vault| {
+                let known = known(&vault.id);
+                let held = known.filter(|_| how.held.contains(&vault.id));
+                VaultEntry {
+                    listing: known.and_then(|known| known.listing.clone()),
+                    content_version: held.map_or(vault.content_version, |k| k.content_version),
+                    id: vault.id,
+                    name: vault.name,
+                }
+            })
+            .collect();
+        vaults.sort_by(|a, b| a.id.cmp(&b.id));
+        let is_there = |id: &str| vaults.binary_search_by(|v| (*v.id).cmp(id)).is_ok();
+        let before = self.gone.iter().cloned();
+        let now = self
+            .vaults
+            .iter()
+            .map(|vault| GoneVault { vault: vault.clone(), since: SystemTime::now() });
+        let gone = before
+            .chain(now)
+            .filter(|g| !is_there(&g.vault.id) && (how.in_use)(&g.vault.id))
+            .collect();
+        Self { vaults, gone }
+    }
+
+    /// The vaults that requests use and that are gone.
+    pub(super) fn gone(&self) -> impl Iterator<Item = &GoneVault> {
+        self.gone.iter()
+    }
+
+    /// Has the list of a vault count as outdated.
+    #[must_use]
+    pub(super) fn unguarded(&self, vault_id: &str) -> Self {
+        let mut next = self.clone();
+        for vault in next.vaults.iter_mut().filter(|v| *v.id == *vault_id) {
+            vault.listing =
+                vault.listing.as_ref().map(|l| Arc::new(Listing::of(None, l.items.clone())));
+        }
+        next
     }
 
     /// Takes in the list of a vault.
@@ -138,12 +253,28 @@ impl Snapshot {
             self.vaults.iter().filter(|v| access.allows_vault(&v.id, &v.name)).collect();
         match select(&allowed, spelled, |v| &v.id, |v| &v.name).as_slice() {
             [vault] => Ok(vault),
-            [] if access.may_speak_of_vault(spelled) => Err(Unresolved::VaultNotFound),
-            [] => Err(Unresolved::NotAllowed),
+            [] => Err(self.gone_vault(spelled, access).unwrap_or_else(|| {
+                if access.may_speak_of_vault(spelled) {
+                    Unresolved::VaultNotFound
+                } else {
+                    Unresolved::NotAllowed
+                }
+            })),
             several => {
                 Err(Unresolved::AmbiguousVault(several.iter().map(|v| v.id.clone()).collect()))
             }
         }
+    }
+
+    fn gone_vault(&self, spelled: &str, access: &Access<'_>) -> Option<Unresolved> {
+        let allowed: Vec<&GoneVault> =
+            self.gone.iter().filter(|g| access.allows_vault(&g.vault.id, &g.vault.name)).collect();
+        let found = select(&allowed, spelled, |g| &g.vault.id, |g| &g.vault.name);
+        found.first().map(|gone| Unresolved::VaultGone {
+            vault_id: gone.vault.id.clone(),
+            vault_name: gone.vault.name.clone(),
+            since: gone.since,
+        })
     }
 
     /// Finds the item of a reference among those that `access` allows.
@@ -197,6 +328,10 @@ impl Listing {
             .map(|s| ListedItem { id: s.id, title: s.title, version: s.version })
             .collect();
         items.sort();
+        Self::of(guard, items)
+    }
+
+    fn of(guard: Option<i64>, items: Vec<ListedItem>) -> Self {
         let mut listing = Self { guard, ..Self::default() };
         for (position, item) in items.iter().enumerate() {
             listing.by_id.insert(item.id.clone(), position);
@@ -205,6 +340,15 @@ impl Listing {
         }
         listing.items = items;
         listing
+    }
+
+    /// Whether an item has a lower version than in a list before.
+    #[must_use]
+    pub fn is_behind(&self, before: &Self) -> bool {
+        self.items.iter().any(|item| {
+            let known = before.by_id.get(&item.id).and_then(|p| before.items.get(*p));
+            known.is_some_and(|known| item.version < known.version)
+        })
     }
 
     /// The items, in a fixed order.
@@ -232,127 +376,4 @@ impl Listing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::{AccessRow, Namespaces, VaultSelector};
-    use crate::policy::NamespaceFacts;
-
-    fn id(letter: char) -> Arc<str> {
-        letter.to_string().repeat(26).into()
-    }
-
-    fn snapshot() -> Snapshot {
-        let vault = |letter, name: &str| Vault {
-            id: id(letter),
-            name: name.into(),
-            content_version: Some(1),
-            items: None,
-        };
-        let item = |letter, title: &str, state| ItemSummary {
-            id: id(letter),
-            title: title.into(),
-            vault_id: id('s'),
-            version: 1,
-            state,
-        };
-        let items = vec![
-            item('a', "orders-db", State::Active),
-            item('b', "twice", State::Active),
-            item('c', "twice", State::Active),
-            item('d', "gone", State::Archived),
-            item('e', "Mixed", State::Active),
-            item('f', &id('z'), State::Active),
-        ];
-        Snapshot::default()
-            .polled(vec![
-                vault('s', "services"),
-                vault('i', "infra"),
-                vault('t', "dup"),
-                vault('u', "dup"),
-            ])
-            .listed(&id('s'), Arc::new(Listing::new(Some(1), items)))
-    }
-
-    fn rows(vaults: &[&str], items: Option<&str>) -> Vec<AccessRow> {
-        vec![AccessRow {
-            name: "r".to_owned(),
-            namespaces: Namespaces { all: Some(true), ..Namespaces::default() },
-            vaults: vaults
-                .iter()
-                .map(|v| VaultSelector { name: Some((*v).to_owned()), id: None })
-                .collect(),
-            items: items.map(|i| vec![i.to_owned()]),
-        }]
-    }
-
-    fn resolve(rows: &[AccessRow], vault: &str, item: &str) -> Result<String, Unresolved> {
-        let access = Access::of(rows, &NamespaceFacts::default());
-        let reference = Reference {
-            vault: vault.to_owned(),
-            item: item.to_owned(),
-            section: None,
-            field: "f".to_owned(),
-        };
-        snapshot().resolve(&reference, &access).map(|found| found.item.item_id.to_string())
-    }
-
-    #[test]
-    fn every_spelling_of_an_item_means_the_same_item() {
-        let rows = rows(&["services"], None);
-        for (vault, item) in [
-            ("services", "orders-db"),
-            ("SERVICES", "Orders-DB"),
-            (&*id('s'), "orders-db"),
-            (&*id('s'), &*id('a')),
-        ] {
-            assert_eq!(resolve(&rows, vault, item), Ok(id('a').to_string()), "{vault}/{item}");
-        }
-    }
-
-    #[test]
-    fn outside_access_what_exists_and_what_does_not_are_alike() {
-        let rows = rows(&["services"], Some("orders-*"));
-        for (vault, item) in [
-            ("infra", "x"),
-            ("INFRA", "x"),
-            (&*id('i'), "x"),
-            ("no-such-vault", "x"),
-            (&*id('n'), "x"),
-            ("services", "twice"),
-            ("services", "no-such-item"),
-        ] {
-            assert_eq!(resolve(&rows, vault, item), Err(Unresolved::NotAllowed), "{vault}/{item}");
-        }
-    }
-
-    #[test]
-    fn ambiguity_is_an_error_that_names_ids_the_namespace_may_see() {
-        let rows = rows(&["*"], None);
-        assert_eq!(
-            resolve(&rows, "services", "twice"),
-            Err(Unresolved::AmbiguousItem {
-                vault_id: id('s'),
-                vault_name: "services".into(),
-                ids: vec![id('b'), id('c')]
-            })
-        );
-        assert_eq!(
-            resolve(&rows, "dup", "x"),
-            Err(Unresolved::AmbiguousVault(vec![id('t'), id('u')]))
-        );
-        assert_eq!(resolve(&rows, "services", &id('b')), Ok(id('b').to_string()));
-    }
-
-    #[test]
-    fn archived_items_are_not_found_and_id_like_titles_are() {
-        let rows = rows(&["services"], None);
-        assert!(matches!(resolve(&rows, "services", "gone"), Err(Unresolved::ItemNotFound { .. })));
-        assert_eq!(resolve(&rows, "services", &id('z')), Ok(id('f').to_string()));
-    }
-
-    #[test]
-    fn a_vault_that_nobody_needed_is_not_listed() {
-        let rows = rows(&["*"], None);
-        assert_eq!(resolve(&rows, "infra", "x"), Err(Unresolved::NotListed { vault_id: id('i') }));
-    }
-}
+mod tests;

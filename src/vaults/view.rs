@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
+
+use tokio::time::Instant;
 
 use super::Snapshot;
-use crate::connect::ConnectError;
+use crate::connect::{ConnectError, ServerHealth};
 
 /// What changed at a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub enum News {
     Vaults,
     /// Whether the server answers.
     Health,
+    /// What Connect says of itself.
+    Connect,
 }
 
 /// Whether the server answers.
@@ -45,6 +49,8 @@ pub struct View {
     pub health: Health,
     /// Vaults whose items could not be listed.
     pub vault_troubles: BTreeMap<Arc<str>, Trouble>,
+    /// What Connect said of itself, if it did.
+    pub connect: Option<Arc<ServerHealth>>,
     /// When the last lists came, not when they were asked for: a list may take longer than the time
     /// between two looks.
     pub(super) listed_at: BTreeMap<Arc<str>, Instant>,
@@ -52,9 +58,9 @@ pub struct View {
 }
 
 impl View {
-    /// Whether the server ever said which vaults there are.
+    /// Whether anything is known of which vaults there are: the server said so, now or before a restart.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        self.polled_at.is_some()
+        self.polled_at.is_some() || self.snapshot.vaults().next().is_some()
     }
 }

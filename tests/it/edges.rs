@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module with the modules of this crate that it may use.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("api", &[]),
     ("reference", &["api"]),
     ("policy", &["api"]),
@@ -14,8 +14,22 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("telemetry", &["api"]),
     ("kube_io", &["index", "telemetry"]),
     ("connect", &["api", "policy"]),
-    ("vaults", &["connect", "policy", "reference", "telemetry"]),
-    ("fetch", &["api", "connect", "policy", "telemetry"]),
+    ("cache", &["connect", "policy", "reference"]),
+    ("vaults", &["cache", "connect", "policy", "reference", "telemetry"]),
+    (
+        "fetch",
+        &[
+            "api",
+            "cache",
+            "connect",
+            "index",
+            "kube_io",
+            "policy",
+            "reference",
+            "telemetry",
+            "vaults",
+        ],
+    ),
     ("render", &["api", "connect", "fetch", "policy", "reference"]),
     ("secret", &["api", "index", "kube_io", "policy", "render"]),
     ("status", &["api", "index", "kube_io", "policy", "telemetry"]),
@@ -25,6 +39,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         &[
             "api",
             "audit",
+            "cache",
             "connect",
             "fetch",
             "index",
@@ -40,7 +55,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         ],
     ),
     ("server", &["controller", "telemetry"]),
-    ("cli", &["api", "audit", "controller", "secret", "server", "settings", "telemetry"]),
+    ("cli", &["api", "audit", "controller", "index", "secret", "server", "settings", "telemetry"]),
     ("lib", &[]),
     ("main", &["cli"]),
     ("tests", &[]),

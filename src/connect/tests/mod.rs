@@ -99,7 +99,7 @@ fn error_body(status: u16) -> String {
 
 fn config(host: &str) -> ClientConfig {
     ClientConfig {
-        host: host.to_owned(),
+        hosts: vec![host.to_owned()],
         token: TOKEN.into(),
         ca_pem: None,
         connect_timeout: Duration::from_millis(500),

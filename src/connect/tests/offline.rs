@@ -12,12 +12,12 @@ fn a_configuration_that_cannot_work_is_refused() {
     };
     assert_eq!(built(|c| c.concurrency = 0), None);
     for change in [
-        (|c| c.host = "connect.internal".into()) as fn(&mut ClientConfig),
-        |c| c.host = "ftp://connect.internal".into(),
-        |c| c.host = "https://connect.internal/v1".into(),
-        |c| c.host = "https://user:canary@connect.internal".into(),
-        |c| c.host = "https://connect.internal?x=1".into(),
-        |c| c.host = String::new(),
+        (|c| c.hosts = vec!["connect.internal".into()]) as fn(&mut ClientConfig),
+        |c| c.hosts = vec!["ftp://connect.internal".into()],
+        |c| c.hosts = vec!["https://connect.internal/v1".into()],
+        |c| c.hosts = vec!["https://user:canary@connect.internal".into()],
+        |c| c.hosts = vec!["https://connect.internal?x=1".into()],
+        |c| c.hosts = Vec::new(),
     ] {
         assert_eq!(built(change), Some(BuildError::Host));
     }

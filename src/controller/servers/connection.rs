@@ -25,20 +25,20 @@ impl ServerTask {
         let limit =
             spec.limits.as_ref().and_then(|l| l.concurrency).and_then(|c| usize::try_from(c).ok());
         Ok(ClientConfig {
-            host: spec.origin(),
+            hosts: spec.origins(),
             token,
             ca_pem,
-            connect_timeout: self.settings.connect_timeout,
-            call_timeout: self.settings.call_timeout,
-            item_body_limit: self.settings.item_body_limit,
-            list_body_limit: self.settings.list_body_limit,
-            concurrency: limit.unwrap_or(self.settings.server_concurrency),
+            connect_timeout: self.config.settings.connect_timeout,
+            call_timeout: self.config.settings.call_timeout,
+            item_body_limit: self.config.settings.item_body_limit,
+            list_body_limit: self.config.settings.list_body_limit,
+            concurrency: limit.unwrap_or(self.config.settings.server_concurrency),
         })
     }
 
     /// Reads the token, after its Secret's metadata said that it is one and may be sent to the host.
     async fn token(&self, spec: &ConnectServerSpec) -> Result<SecretString, Failure> {
-        let (reference, namespace) = (&spec.token_secret_ref, &self.namespace);
+        let (reference, namespace) = (&spec.token_secret_ref, &self.config.namespace);
         let (name, key, origin) = (&reference.name, reference.key(), spec.origin());
         let Some(metadata) = self.secrets.get(name) else {
             return Err(Failure::broken(
@@ -52,7 +52,7 @@ impl ServerTask {
             ));
         };
         self.check_token(spec, metadata)?;
-        let secret = self.io.secret(&ObjectKey::new(namespace, name)).await?;
+        let secret = self.config.io.secret(&ObjectKey::new(namespace, name)).await?;
         // What was read may be another Secret than the one that was told of.
         if let Some(secret) = &secret {
             self.check_token(spec, &secret.metadata)?;
@@ -74,7 +74,7 @@ impl ServerTask {
     /// Whether a Secret is marked as a token and may be sent to the server's host.
     fn check_token(&self, spec: &ConnectServerSpec, metadata: &ObjectMeta) -> Result<(), Failure> {
         let (name, namespace, origin) =
-            (&spec.token_secret_ref.name, &self.namespace, spec.origin());
+            (&spec.token_secret_ref.name, &self.config.namespace, spec.origin());
         let labelled =
             metadata.labels.as_ref().and_then(|l| l.get(PURPOSE_LABEL)).map(String::as_str);
         if labelled != Some(PURPOSE_CONNECT_TOKEN) {
@@ -115,22 +115,29 @@ impl ServerTask {
                 Reason::CaInvalid,
                 format!(
                     "spec.ca: there is no key {key} in {kind} {name} of namespace {}",
-                    self.namespace
+                    self.config.namespace
                 ),
             )
         };
         if let Some(reference) = &ca.secret_ref {
-            let secret = self.io.secret(&ObjectKey::new(&self.namespace, &reference.name)).await?;
+            let secret = self
+                .config
+                .io
+                .secret(&ObjectKey::new(&self.config.namespace, &reference.name))
+                .await?;
             let pem = secret.and_then(|s| s.data).and_then(|mut data| data.remove(reference.key()));
             return pem
                 .map(|p| Some(p.0))
                 .ok_or_else(|| missing("Secret", &reference.name, reference.key()));
         }
         if let Some(reference) = &ca.config_map_ref {
-            let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-            let read =
-                tokio::time::timeout(self.settings.write_timeout, api.get_opt(&reference.name))
-                    .await;
+            let api: Api<ConfigMap> =
+                Api::namespaced(self.config.client.clone(), &self.config.namespace);
+            let read = tokio::time::timeout(
+                self.config.settings.write_timeout,
+                api.get_opt(&reference.name),
+            )
+            .await;
             let map = read.map_err(|_| ApiError::TimedOut)?.map_err(|_| ApiError::Unreachable)?;
             let pem = map.and_then(|m| m.data).and_then(|mut data| data.remove(reference.key()));
             return pem
@@ -176,12 +183,24 @@ pub(super) fn unbuilt(error: BuildError, spec: &ConnectServerSpec) -> Broken {
     Broken { reason, message: format!("no client for {}: {error}", spec.origin()) }
 }
 
+/// What cached values are bound to, besides the server's name: the token and the hosts that gave them.
+pub(super) fn connection_digest(config: &ClientConfig) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(b"portcullis connection");
+    let hosts = config.hosts.iter().map(String::as_bytes);
+    for part in hosts.chain([config.token.expose_secret().as_bytes()]) {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
 /// What makes a connection another one. Not kept in clear: it covers the token.
 pub(super) fn fingerprint(spec: &ConnectServerSpec, config: &ClientConfig) -> [u8; 32] {
     let mut hash = Sha256::new();
     let interval = spec.poll_interval().map(|i| i.as_millis()).unwrap_or_default();
     for part in [
-        config.host.as_bytes(),
+        config.hosts.join(",").as_bytes(),
         config.token.expose_secret().as_bytes(),
         config.ca_pem.as_deref().unwrap_or_default(),
         &config.concurrency.to_be_bytes(),

@@ -1,52 +1,155 @@
-use super::{Broken, SlotState};
-use crate::api::{ConditionType, Conditions, ConnectServerStatus, Reason};
-use crate::vaults::Health;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-/// The status of a server; none while nobody knows.
+use super::persist::Kept;
+use super::{Broken, KnownServer, SlotState};
+use crate::api::{
+    ConditionType, Conditions, ConnectServerStatus, DependencyStatus, Persistence, Reason,
+    VAULT_LIMIT, VaultStatus,
+};
+use crate::connect::ServerHealth;
+use crate::vaults::{Health, Server, View};
+
+/// The status of a server; none while nobody knows. `lasting` is whether the keys of the cache outlive the
+/// process, or why not.
 pub(super) fn status(
-    previous: &ConnectServerStatus,
+    known: &KnownServer,
     state: &SlotState,
-    generation: i64,
+    lasting: &Result<(), String>,
 ) -> Option<ConnectServerStatus> {
-    use ConditionType::{Reachable, Ready, TokenValid};
-    let set =
-        Conditions::replacing(&previous.conditions, Some(generation), crate::controller::now());
-    let mut vault_count = previous.vault_count;
-    let conditions = match state {
+    let set = Conditions::replacing(
+        &known.status.conditions,
+        Some(known.generation),
+        crate::controller::now(),
+    );
+    let mut status = ConnectServerStatus {
+        observed_generation: Some(known.generation),
+        last_handled_refresh_request: known.refreshed.clone(),
+        cache_epochs: match &known.kept {
+            Some((_, epochs)) => epochs.clone(),
+            None => known.status.cache_epochs.clone(),
+        },
+        ..known.status.clone()
+    };
+    let set = match state {
         SlotState::New => return None,
-        SlotState::Broken(Broken { reason, message }) => {
-            let token =
-                matches!(reason, Reason::TokenNotFound | Reason::TokenNotForHost).then_some(false);
-            set.set(Ready, Some(false), *reason, message)
-                .set(Reachable, None, *reason, message)
-                .set(TokenValid, token, *reason, message)
-        }
+        SlotState::Broken(broken) => of_broken(set, broken),
         SlotState::Running(server) => {
             let view = server.view();
-            match &view.health {
-                Health::Starting => return None,
-                Health::Good => {
-                    vault_count = i32::try_from(view.snapshot.vaults().count()).ok();
-                    let message =
-                        format!("{} answers and accepts the token", server.client().host());
-                    set.set(Ready, Some(true), Reason::Connected, &message)
-                        .set(Reachable, Some(true), Reason::Connected, &message)
-                        .set(TokenValid, Some(true), Reason::Connected, &message)
-                }
-                Health::Failing(trouble) => {
-                    let (reason, message) = (trouble.error.reason(), trouble.error.to_string());
-                    let refused = reason == Reason::TokenRejected || reason == Reason::AccessDenied;
-                    set.set(Ready, Some(false), reason, &message)
-                        .set(Reachable, Some(refused), reason, &message)
-                        .set(TokenValid, refused.then_some(false), reason, &message)
-                }
+            if view.health == Health::Starting {
+                return None;
             }
+            describe(&mut status, known, server, &view);
+            of_health(set, server, &view)
         }
     };
-    Some(ConnectServerStatus {
-        observed_generation: Some(generation),
-        conditions: conditions.finish(),
-        vault_count,
-        ..previous.clone()
-    })
+    let set = match known.spec.persistence() {
+        Persistence::None => set,
+        Persistence::Secret => of_cache(set, known, lasting),
+    };
+    Some(ConnectServerStatus { conditions: set.finish(), ..status })
+}
+
+/// What is known of the server besides conditions.
+fn describe(status: &mut ConnectServerStatus, known: &KnownServer, server: &Server, view: &View) {
+    status.active_host = Some(server.client().host().to_owned());
+    if let Some(connect) = &view.connect {
+        status.version = Some(connect.version.clone()).filter(|v| !v.is_empty());
+        status.dependencies = connect
+            .dependencies
+            .iter()
+            .map(|d| DependencyStatus { service: d.service.clone(), status: d.status.clone() })
+            .collect();
+        status.dependencies.sort();
+        status.dependencies.dedup_by(|a, b| a.service == b.service);
+    }
+    if view.health == Health::Good {
+        status.vault_count = i32::try_from(view.snapshot.vaults().count()).ok();
+        status.vaults = view
+            .snapshot
+            .vaults()
+            .take(VAULT_LIMIT)
+            .map(|vault| VaultStatus {
+                id: vault.id.to_string(),
+                name: vault.name.chars().take(256).collect(),
+                class: known.spec.vault_class(&vault.name).to_owned(),
+            })
+            .collect();
+    }
+    status.token_expires_at = expiry(server);
+}
+
+fn expiry(_server: &Server) -> Option<Time> {
+    None
+}
+
+fn of_broken(set: Conditions, Broken { reason, message }: &Broken) -> Conditions {
+    use ConditionType::{Reachable, Ready, TokenValid};
+    let of_token = matches!(reason, Reason::TokenNotFound | Reason::TokenNotForHost);
+    set.set(Ready, Some(false), *reason, message).set(Reachable, None, *reason, message).set(
+        TokenValid,
+        of_token.then_some(false),
+        *reason,
+        message,
+    )
+}
+
+fn of_health(set: Conditions, server: &Server, view: &View) -> Conditions {
+    use ConditionType::{Reachable, Ready, TokenValid};
+    let connected = format!("{} answers and accepts the token", server.client().host());
+    match (&view.health, view.connect.as_deref().and_then(ailing)) {
+        (Health::Failing(trouble), _) => {
+            let (reason, message) = (trouble.error.reason(), trouble.error.to_string());
+            let refused = reason == Reason::TokenRejected || reason == Reason::AccessDenied;
+            set.set(Ready, Some(false), reason, &message)
+                .set(Reachable, Some(refused), reason, &message)
+                .set(TokenValid, refused.then_some(false), reason, &message)
+        }
+        (Health::Starting | Health::Good, Some(ailing)) => set
+            .set(Ready, Some(false), Reason::ConnectNotSynced, &ailing)
+            .set(Reachable, Some(true), Reason::ConnectNotSynced, &ailing)
+            .set(TokenValid, Some(true), Reason::Connected, &connected),
+        (Health::Starting | Health::Good, None) => set
+            .set(Ready, Some(true), Reason::Connected, &connected)
+            .set(Reachable, Some(true), Reason::Connected, &connected)
+            .set(TokenValid, Some(true), Reason::Connected, &connected),
+    }
+}
+
+/// What Connect says is wrong with itself, if anything is.
+fn ailing(connect: &ServerHealth) -> Option<String> {
+    if connect.is_ready() {
+        return None;
+    }
+    let dependencies = connect.dependencies.iter().map(|d| format!("{} {}", d.service, d.status));
+    let all: Vec<String> = dependencies.collect();
+    Some(format!(
+        "Connect answers, but does not follow the account ({}): check its credentials file and its way to \
+         1password.com",
+        all.join(", ")
+    ))
+}
+
+fn of_cache(set: Conditions, known: &KnownServer, lasting: &Result<(), String>) -> Conditions {
+    use ConditionType::CachePersisted;
+    match (lasting, &known.kept) {
+        (Err(why), _) => set.set(
+            CachePersisted,
+            Some(false),
+            Reason::CacheKeyMissing,
+            &format!("the cache does not survive a restart: {why}"),
+        ),
+        (Ok(()), Some((Kept::Failed(why), _))) => set.set(
+            CachePersisted,
+            Some(false),
+            Reason::CacheNotWritten,
+            &format!("not all of the cache survives a restart: {why}"),
+        ),
+        (Ok(()), Some((Kept::Written, _))) => set.set(
+            CachePersisted,
+            Some(true),
+            Reason::CachePersisted,
+            "the cache survives a restart",
+        ),
+        (Ok(()), None) => set,
+    }
 }

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use portcullis_test_support::kube::config::{KubeConfigOptions, Kubeconfig};
 use portcullis_test_support::kube::{Client, Config};
 use portcullis_test_support::portcullis::audit::AuditSink;
-use portcullis_test_support::portcullis::controller::{Operator, OperatorConfig};
+use portcullis_test_support::portcullis::controller::{CacheKeys, Operator, OperatorConfig};
 use portcullis_test_support::portcullis::settings::Settings;
 use portcullis_test_support::portcullis::telemetry::Metrics;
 use serde_json::Value;
@@ -27,6 +27,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         controller_class: text("class"),
         namespaces: vec![text("namespace")],
         operator_namespace: text("operatorNamespace"),
+        cache_keys: CacheKeys::Ephemeral,
+        environment: Arc::new(|_| None),
         settings: Settings::default(),
         audit: AuditSink::new(Box::new(std::io::sink()), metrics.clone()),
         metrics,

@@ -20,7 +20,7 @@ pub use connect_dev;
 pub use k8s_openapi;
 pub use kube;
 pub use kubectl::Kubectl;
-pub use operator::{AuditLines, TestOperator};
+pub use operator::{AuditLines, OperatorOptions, TestOperator};
 pub use portcullis;
 pub use serde_json;
 

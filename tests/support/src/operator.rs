@@ -1,17 +1,38 @@
 //! An operator in the test's own process, with the rights that `deploy/` gives.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use portcullis::audit::AuditSink;
-use portcullis::controller::{Operator, OperatorConfig};
+use portcullis::controller::{CacheKeys, Operator, OperatorConfig};
 use portcullis::settings::Settings;
 use portcullis::telemetry::Metrics;
 use serde_json::Value;
 
 use crate::bed::Bed;
+
+/// What an operator is told.
+pub struct OperatorOptions {
+    /// Intervals and limits.
+    pub settings: Settings,
+    /// Where the keys of the cache come from.
+    pub cache_keys: CacheKeys,
+    /// The variables of its environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Default for OperatorOptions {
+    fn default() -> Self {
+        Self {
+            settings: Settings::for_tests(),
+            cache_keys: CacheKeys::Ephemeral,
+            environment: BTreeMap::new(),
+        }
+    }
+}
 
 /// A running operator, and what it recorded.
 pub struct TestOperator {
@@ -78,6 +99,14 @@ impl Bed {
     /// # Panics
     /// When it does not start.
     pub async fn operator_with(&self, settings: Settings) -> TestOperator {
+        self.operator_of(OperatorOptions { settings, ..OperatorOptions::default() }).await
+    }
+
+    /// The same with everything that an operator can be told.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn operator_of(&self, options: OperatorOptions) -> TestOperator {
         let metrics = Arc::new(Metrics::new());
         let audit = AuditLines::default();
         let operator = Operator::start(OperatorConfig {
@@ -85,7 +114,9 @@ impl Bed {
             controller_class: self.class.clone(),
             namespaces: vec![self.namespace.clone()],
             operator_namespace: self.operator_namespace.clone(),
-            settings,
+            cache_keys: options.cache_keys,
+            environment: Arc::new(move |name| options.environment.get(name).cloned()),
+            settings: options.settings,
             audit: AuditSink::new(Box::new(audit.clone()), metrics.clone()),
             metrics: metrics.clone(),
         })

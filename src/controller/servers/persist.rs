@@ -1,0 +1,255 @@
+//! The cache of a server in Secrets of the operator's namespace: a sealed record for each vault, read when the
+//! server is first reached and written when what is kept has changed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use crate::api::{CacheEpoch, PURPOSE_LABEL, VAULT_LIMIT};
+use crate::cache::{Listed, Record, RecordError, Scope};
+use crate::index::{ObjectKey, SecretEntry};
+use crate::kube_io::{ApiError, Expected, KubeIo};
+use crate::telemetry::Metrics;
+use crate::vaults::Server;
+
+/// The value of [`PURPOSE_LABEL`] on a record.
+const PURPOSE_CACHE: &str = "cache";
+/// The key of the Secret that holds the record.
+const RECORD_KEY: &str = "record";
+
+/// Where the records of one server are.
+#[derive(Clone)]
+pub(super) struct Records {
+    pub(super) io: KubeIo,
+    pub(super) namespace: String,
+    pub(super) server: Arc<str>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// What was read, and the epochs of it.
+#[derive(Default)]
+pub(super) struct Restored {
+    pub(super) records: Vec<(Arc<str>, Record)>,
+    pub(super) epochs: BTreeMap<Arc<str>, i64>,
+}
+
+/// Whether a record was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::controller) enum Kept {
+    /// It was, or there was nothing to write.
+    Written,
+    /// Not all: why.
+    Failed(String),
+}
+
+impl Records {
+    fn key(&self, vault: &str) -> ObjectKey {
+        ObjectKey::new(&self.namespace, &format!("{}{vault}", self.prefix()))
+    }
+
+    fn prefix(&self) -> String {
+        let digest = Sha256::digest(self.server.as_bytes());
+        let short: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        format!("portcullis-cache-{short}-")
+    }
+
+    /// Reads the records among the Secrets of these names into a scope. One that is not the last one that was
+    /// written for just this server, or was tampered with, is deleted.
+    pub(super) async fn restore<'n>(
+        &self,
+        secrets: impl Iterator<Item = &'n String>,
+        scope: &Scope,
+        floors: &[CacheEpoch],
+    ) -> Restored {
+        let floor = |vault: &str| floors.iter().find(|f| *f.vault == *vault).map_or(0, |f| f.epoch);
+        let mut restored = Restored::default();
+        for known in floors {
+            restored.epochs.insert(known.vault.as_str().into(), known.epoch);
+        }
+        let prefix = self.prefix();
+        for vault in secrets.filter_map(|name| name.strip_prefix(&prefix)) {
+            let vault: Arc<str> = vault.into();
+            let Ok(Some(secret)) = self.io.secret(&self.key(&vault)).await else { continue };
+            let bytes = secret.data.as_ref().and_then(|d| d.get(RECORD_KEY));
+            let bytes = bytes.map(|b| b.0.as_slice()).unwrap_or_default();
+            match scope.import(&vault, bytes, floor(&vault)) {
+                Ok(record) => {
+                    self.metrics.cache.persisted(&self.server, "read");
+                    restored.epochs.insert(vault.clone(), record.epoch);
+                    restored.records.push((vault, record));
+                }
+                Err(error) => {
+                    tracing::warn!(server = %self.server, %vault, %error, "a record of the cache is not used");
+                    self.metrics.cache.persisted(&self.server, label(error));
+                    // One whose key may come back is left.
+                    if error != RecordError::UnknownKey {
+                        self.discard(&vault, &secret.metadata).await;
+                    }
+                }
+            }
+        }
+        restored
+    }
+
+    async fn discard(&self, vault: &str, metadata: &ObjectMeta) {
+        let Some(entry) = SecretEntry::from_meta(metadata) else { return };
+        let deleted = self.io.delete_secret(&self.key(vault), &expected(&entry)).await;
+        if let Err(error) = deleted {
+            tracing::warn!(server = %self.server, vault, %error, "a record of the cache was not deleted");
+        }
+    }
+
+    async fn write(&self, vault: &str, record: Vec<u8>) -> Result<(), ApiError> {
+        let key = self.key(vault);
+        let value = ByteString(record);
+        match self.io.secret(&key).await? {
+            None => {
+                let secret = Secret {
+                    metadata: ObjectMeta {
+                        name: Some(key.name.to_string()),
+                        namespace: Some(key.namespace.to_string()),
+                        labels: Some(BTreeMap::from([
+                            (PURPOSE_LABEL.to_owned(), PURPOSE_CACHE.to_owned()),
+                            ("app.kubernetes.io/managed-by".to_owned(), "portcullis".to_owned()),
+                        ])),
+                        ..ObjectMeta::default()
+                    },
+                    type_: Some("Opaque".to_owned()),
+                    data: Some(BTreeMap::from([(RECORD_KEY.to_owned(), value)])),
+                    ..Secret::default()
+                };
+                self.io.create_secret(&key, &secret).await.map(|_| ())
+            }
+            Some(secret) => {
+                let entry =
+                    SecretEntry::from_meta(&secret.metadata).ok_or(ApiError::Unreachable)?;
+                let data = json!({RECORD_KEY: value});
+                let operations = vec![json!({"op": "add", "path": "/data", "value": data})];
+                self.io.patch_secret(&key, &expected(&entry), operations).await.map(|_| ())
+            }
+        }
+    }
+
+    async fn remove(&self, vault: &str) -> Result<(), ApiError> {
+        if let Some(secret) = self.io.secret(&self.key(vault)).await? {
+            self.discard(vault, &secret.metadata).await;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the records of a server up to date for as long as the server is reached as it is now.
+pub(super) struct Keeper {
+    pub(super) records: Records,
+    pub(super) server: std::sync::Weak<Server>,
+    pub(super) epochs: BTreeMap<Arc<str>, i64>,
+    pub(super) interval: Duration,
+    pub(super) confirmed: Duration,
+    /// Told of each new epoch before an older record could be taken for the last one, and of how it went.
+    pub(super) on_written: Box<dyn Fn(Vec<CacheEpoch>, Kept) + Send + Sync>,
+}
+
+/// The last record of a vault that was written.
+struct Last {
+    changes: u64,
+    at: Instant,
+}
+
+impl Keeper {
+    pub(super) async fn run(mut self) {
+        let mut last: HashMap<Arc<str>, Last> = HashMap::new();
+        let mut kept = None;
+        loop {
+            tokio::time::sleep(self.interval).await;
+            let Some(server) = self.server.upgrade() else { return };
+            let outcome = self.flush(&server, &mut last).await;
+            if let Some(outcome) = outcome.or_else(|| kept.is_none().then_some(Kept::Written))
+                && (kept.as_ref() != Some(&outcome) || outcome == Kept::Written)
+            {
+                let epochs = self.epochs.iter();
+                let epochs = epochs.map(|(v, e)| CacheEpoch { vault: v.to_string(), epoch: *e });
+                (self.on_written)(epochs.collect(), outcome.clone());
+                kept = Some(outcome);
+            }
+        }
+    }
+
+    /// Writes the records that are out of date. `None` when there was none.
+    async fn flush(&mut self, server: &Server, last: &mut HashMap<Arc<str>, Last>) -> Option<Kept> {
+        let (scope, view) = (server.scope(), server.view());
+        let mut outcome = None;
+        for vault in scope.vaults() {
+            let changes = scope.changes(&vault);
+            let is_due = last.get(&vault).is_none_or(|l| {
+                l.changes != changes
+                    || (l.at.elapsed() >= self.confirmed && scope.holds_some(&vault))
+            });
+            if !is_due {
+                continue;
+            }
+            let result = self.write(scope, &view, &vault).await;
+            let name = &self.records.server;
+            match result {
+                Ok(()) => {
+                    self.records.metrics.cache.persisted(name, "written");
+                    last.insert(vault, Last { changes, at: Instant::now() });
+                    outcome.get_or_insert(Kept::Written);
+                }
+                Err(why) => {
+                    self.records.metrics.cache.persisted(name, "failed");
+                    outcome = Some(Kept::Failed(format!("the values of vault {vault}: {why}")));
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn write(
+        &mut self,
+        scope: &Scope,
+        view: &crate::vaults::View,
+        vault: &Arc<str>,
+    ) -> Result<(), String> {
+        if !scope.holds_some(vault) {
+            return self.records.remove(vault).await.map_err(|e| e.to_string());
+        }
+        // Without its names nothing of it could be found again.
+        let Some(entry) = view.snapshot.vault(vault) else { return Ok(()) };
+        let Some(listing) = &entry.listing else { return Ok(()) };
+        let epoch = self.epochs.get(vault).copied().unwrap_or(0) + 1;
+        if epoch == 1 && self.epochs.len() >= VAULT_LIMIT {
+            return Err(format!("there are {VAULT_LIMIT} vaults with records already"));
+        }
+        let listed = listing.items().iter().map(|item| Listed {
+            id: item.id.clone(),
+            title: item.title.clone(),
+            version: item.version,
+        });
+        let (_, bytes) = scope
+            .export(vault, (&entry.name, entry.content_version), listed, epoch)
+            .map_err(|e| e.to_string())?;
+        self.records.write(vault, bytes).await.map_err(|e| e.to_string())?;
+        self.epochs.insert(vault.clone(), epoch);
+        Ok(())
+    }
+}
+
+fn expected(entry: &SecretEntry) -> Expected {
+    Expected { uid: entry.uid.to_string(), resource_version: entry.resource_version.to_string() }
+}
+
+fn label(error: RecordError) -> &'static str {
+    match error {
+        RecordError::UnknownKey => "unknown key",
+        RecordError::Foreign => "foreign",
+        RecordError::RolledBack => "rolled back",
+        RecordError::Unmade => "failed",
+    }
+}

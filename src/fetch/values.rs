@@ -1,0 +1,128 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use zeroize::Zeroizing;
+
+use crate::api::Source;
+use crate::connect::Item;
+use crate::policy::{Grant, ItemIdentity};
+
+/// The values of a grant.
+#[derive(Debug)]
+pub struct Values<'g> {
+    grant: &'g Grant,
+    items: BTreeMap<&'g ItemIdentity, Arc<Item>>,
+    substitutes: BTreeMap<&'g str, Substitute>,
+    source: Source,
+    stale_since: Option<SystemTime>,
+}
+
+/// A value that stands in for a key of the request. Never shown, and wiped when dropped.
+pub struct Substitute(Zeroizing<Vec<u8>>);
+
+impl Substitute {
+    /// The value itself.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Substitute {
+    fn from(value: Vec<u8>) -> Self {
+        Self(Zeroizing::new(value))
+    }
+}
+
+impl fmt::Debug for Substitute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Substitute([REDACTED])")
+    }
+}
+
+impl<'g> Values<'g> {
+    pub(super) fn new(grant: &'g Grant) -> Self {
+        Self {
+            grant,
+            items: BTreeMap::new(),
+            substitutes: BTreeMap::new(),
+            source: Source::Connect,
+            stale_since: None,
+        }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        identity: &'g ItemIdentity,
+        item: Arc<Item>,
+        source: Source,
+        since: Option<SystemTime>,
+    ) {
+        self.items.insert(identity, item);
+        self.came_from(source, since);
+    }
+
+    /// Puts values in the place of what keys refer to.
+    pub(super) fn substitute(
+        &mut self,
+        substitutes: impl IntoIterator<Item = (&'g str, Substitute)>,
+        source: Source,
+    ) {
+        self.substitutes.extend(substitutes);
+        self.came_from(source, Some(SystemTime::now()));
+    }
+
+    /// The source that is furthest from 1Password counts, and the time since when it is.
+    fn came_from(&mut self, source: Source, since: Option<SystemTime>) {
+        let distance = |source| match source {
+            Source::Connect => 0,
+            Source::Cache => 1,
+            Source::FallbackSecret => 2,
+            Source::Environment => 3,
+        };
+        if distance(source) > distance(self.source) {
+            self.source = source;
+        }
+        self.stale_since = match (self.stale_since, since) {
+            (Some(before), Some(now)) => Some(before.min(now)),
+            (before, now) => before.or(now),
+        };
+    }
+
+    /// The grant that allowed it.
+    #[must_use]
+    pub fn grant(&self) -> &'g Grant {
+        self.grant
+    }
+
+    /// An item of the grant.
+    #[must_use]
+    pub fn item(&self, identity: &ItemIdentity) -> Option<&Item> {
+        self.items.get(identity).map(AsRef::as_ref)
+    }
+
+    /// The items with the identities under which they were granted.
+    pub fn items(&self) -> impl Iterator<Item = (&ItemIdentity, &Item)> {
+        self.items.iter().map(|(identity, item)| (*identity, item.as_ref()))
+    }
+
+    /// What stands in for a key.
+    #[must_use]
+    pub fn substitute_of(&self, key: &str) -> Option<&Substitute> {
+        self.substitutes.get(key)
+    }
+
+    /// Where the values came from: of several sources, the one that is furthest from 1Password.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// When 1Password said last that they are current, where it could not be asked now.
+    #[must_use]
+    pub fn stale_since(&self) -> Option<SystemTime> {
+        self.stale_since
+    }
+}

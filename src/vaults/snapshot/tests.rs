@@ -1,0 +1,117 @@
+use super::*;
+use crate::api::{AccessRow, Namespaces, VaultSelector};
+use crate::policy::NamespaceFacts;
+
+fn id(letter: char) -> Arc<str> {
+    letter.to_string().repeat(26).into()
+}
+
+fn snapshot() -> Snapshot {
+    let vault = |letter, name: &str| Vault {
+        id: id(letter),
+        name: name.into(),
+        content_version: Some(1),
+        items: None,
+    };
+    let item = |letter, title: &str, state| ItemSummary {
+        id: id(letter),
+        title: title.into(),
+        vault_id: id('s'),
+        version: 1,
+        state,
+    };
+    let items = vec![
+        item('a', "orders-db", State::Active),
+        item('b', "twice", State::Active),
+        item('c', "twice", State::Active),
+        item('d', "gone", State::Archived),
+        item('e', "Mixed", State::Active),
+        item('f', &id('z'), State::Active),
+    ];
+    Snapshot::default()
+        .polled(
+            vec![vault('s', "services"), vault('i', "infra"), vault('t', "dup"), vault('u', "dup")],
+            &Polled { held: &BTreeSet::new(), in_use: &|_| true },
+        )
+        .listed(&id('s'), Arc::new(Listing::new(Some(1), items)))
+}
+
+fn rows(vaults: &[&str], items: Option<&str>) -> Vec<AccessRow> {
+    vec![AccessRow {
+        name: "r".to_owned(),
+        namespaces: Namespaces { all: Some(true), ..Namespaces::default() },
+        vaults: vaults
+            .iter()
+            .map(|v| VaultSelector { name: Some((*v).to_owned()), id: None })
+            .collect(),
+        items: items.map(|i| vec![i.to_owned()]),
+    }]
+}
+
+fn resolve(rows: &[AccessRow], vault: &str, item: &str) -> Result<String, Unresolved> {
+    let access = Access::of(rows, &NamespaceFacts::default());
+    let reference = Reference {
+        vault: vault.to_owned(),
+        item: item.to_owned(),
+        section: None,
+        field: "f".to_owned(),
+    };
+    snapshot().resolve(&reference, &access).map(|found| found.item.item_id.to_string())
+}
+
+#[test]
+fn every_spelling_of_an_item_means_the_same_item() {
+    let rows = rows(&["services"], None);
+    for (vault, item) in [
+        ("services", "orders-db"),
+        ("SERVICES", "Orders-DB"),
+        (&*id('s'), "orders-db"),
+        (&*id('s'), &*id('a')),
+    ] {
+        assert_eq!(resolve(&rows, vault, item), Ok(id('a').to_string()), "{vault}/{item}");
+    }
+}
+
+#[test]
+fn outside_access_what_exists_and_what_does_not_are_alike() {
+    let rows = rows(&["services"], Some("orders-*"));
+    for (vault, item) in [
+        ("infra", "x"),
+        ("INFRA", "x"),
+        (&*id('i'), "x"),
+        ("no-such-vault", "x"),
+        (&*id('n'), "x"),
+        ("services", "twice"),
+        ("services", "no-such-item"),
+    ] {
+        assert_eq!(resolve(&rows, vault, item), Err(Unresolved::NotAllowed), "{vault}/{item}");
+    }
+}
+
+#[test]
+fn ambiguity_is_an_error_that_names_ids_the_namespace_may_see() {
+    let rows = rows(&["*"], None);
+    assert_eq!(
+        resolve(&rows, "services", "twice"),
+        Err(Unresolved::AmbiguousItem {
+            vault_id: id('s'),
+            vault_name: "services".into(),
+            ids: vec![id('b'), id('c')]
+        })
+    );
+    assert_eq!(resolve(&rows, "dup", "x"), Err(Unresolved::AmbiguousVault(vec![id('t'), id('u')])));
+    assert_eq!(resolve(&rows, "services", &id('b')), Ok(id('b').to_string()));
+}
+
+#[test]
+fn archived_items_are_not_found_and_id_like_titles_are() {
+    let rows = rows(&["services"], None);
+    assert!(matches!(resolve(&rows, "services", "gone"), Err(Unresolved::ItemNotFound { .. })));
+    assert_eq!(resolve(&rows, "services", &id('z')), Ok(id('f').to_string()));
+}
+
+#[test]
+fn a_vault_that_nobody_needed_is_not_listed() {
+    let rows = rows(&["*"], None);
+    assert_eq!(resolve(&rows, "infra", "x"), Err(Unresolved::NotListed { vault_id: id('i') }));
+}
