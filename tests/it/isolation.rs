@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis::api::{CredentialRequest, Reason};
 use portcullis::audit::AuditSink;
-use portcullis::controller::{Operator, OperatorConfig};
+use portcullis::controller::{CacheKeys, Operator, OperatorConfig};
 use portcullis::settings::Settings;
 use portcullis::telemetry::Metrics;
 use portcullis_test_support::connect_dev::{ConnectDev, FaultKind, FaultSpec, ItemSpec, StateSpec};
@@ -22,6 +22,8 @@ const ITEM_ROUTE: &str = "GET /v1/vaults/{v}/items/{i}";
 async fn operator_in(bed: &Bed, namespaces: &[&str]) -> Operator {
     let metrics = Arc::new(Metrics::new());
     let config = OperatorConfig {
+        cache_keys: CacheKeys::Ephemeral,
+        environment: Arc::new(|_| None),
         client: bed.service_account_client().await,
         controller_class: bed.class.clone(),
         namespaces: namespaces.iter().map(|&n| n.to_owned()).collect(),
