@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
+use axum::routing::{delete, get, patch, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::faults::{FaultId, FaultSpec};
+use crate::health::{ContentVersions, Health};
 use crate::requests::RequestCounts;
 use crate::shared::Core;
 use crate::spec::{ItemSpec, StateSpec, TokenSpec, VaultSpec};
@@ -44,6 +46,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
     Router::new()
         .route("/items/{vault}/{title}", delete(delete_item).patch(change_item))
         .route("/items/{vault}/{title}/fields/{label}", put(set_field).delete(remove_field))
+        .route("/items/{vault}/{title}/files/{name}", put(set_file).delete(remove_file))
         .route("/vaults", post(add_vault))
         .route("/vaults/{vault}", delete(delete_vault).patch(change_vault))
         .route("/vaults/{vault}/items", post(add_item))
@@ -52,6 +55,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route("/faults", post(add_fault).delete(clear_faults))
         .route("/faults/{id}", delete(clear_fault))
         .route("/requests", get(requests).delete(reset_requests))
+        .route("/presence", patch(change_presence))
         .route("/state", put(reload))
         .with_state(core)
 }
@@ -76,6 +80,26 @@ async fn remove_field(
     DONE
 }
 
+async fn set_file(
+    State(core): Shared,
+    Path((vault, title, name)): Path<(String, String, String)>,
+    content: Bytes,
+) -> Done {
+    core.state().change_item(&vault, &title, |item| {
+        item.set_file(&name, &content);
+        Ok(())
+    })?;
+    DONE
+}
+
+async fn remove_file(
+    State(core): Shared,
+    Path((vault, title, name)): Path<(String, String, String)>,
+) -> Done {
+    core.state().change_item(&vault, &title, |item| item.remove_file(&name))?;
+    DONE
+}
+
 /// What a `PATCH` of an item may say. An empty `state` is an ordinary item.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,10 +115,11 @@ async fn change_item(
     Json(change): Json<ItemChange>,
 ) -> Done {
     core.state().change_item(&vault, &title, |item| {
-        item.title = change.title.unwrap_or_else(|| item.title.clone());
-        item.tags = change.tags.unwrap_or_else(|| item.tags.clone());
+        let content = &mut item.content;
+        content.title = change.title.unwrap_or_else(|| content.title.clone());
+        content.tags = change.tags.unwrap_or_else(|| content.tags.clone());
         if let Some(state) = change.state {
-            item.state = Some(state).filter(|s| !s.is_empty());
+            content.state = Some(state).filter(|s| !s.is_empty());
         }
         Ok(())
     })?;
@@ -178,6 +203,29 @@ async fn requests(State(core): Shared) -> Json<RequestCounts> {
 
 async fn reset_requests(State(core): Shared) -> StatusCode {
     core.requests().reset();
+    StatusCode::NO_CONTENT
+}
+
+/// What a `PATCH` of the server's presence may say. `health` is the list of dependencies.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PresenceChange {
+    version: Option<String>,
+    health: Option<Health>,
+    content_versions: Option<ContentVersions>,
+}
+
+async fn change_presence(State(core): Shared, Json(change): Json<PresenceChange>) -> StatusCode {
+    let mut presence = core.presence();
+    if let Some(version) = change.version {
+        presence.version = version;
+    }
+    if let Some(health) = change.health {
+        presence.health = health;
+    }
+    if let Some(versions) = change.content_versions {
+        presence.content_versions = versions;
+    }
     StatusCode::NO_CONTENT
 }
 

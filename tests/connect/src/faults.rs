@@ -74,8 +74,18 @@ pub enum FaultKind {
         /// The body's message.
         message: String,
     },
-    /// 429 with `Retry-After`, in whole seconds.
+    /// 429 with `Retry-After`, in whole seconds. A 429 without it is a [`Self::Status`].
     RateLimited {
+        /// How long to wait.
+        #[serde(rename = "retry_after_s", deserialize_with = "secs")]
+        retry_after: Duration,
+    },
+    /// As [`Self::Status`], with `Retry-After` in whole seconds.
+    RetryAfter {
+        /// The HTTP status, and the body's.
+        code: u16,
+        /// The body's message.
+        message: String,
         /// How long to wait.
         #[serde(rename = "retry_after_s", deserialize_with = "secs")]
         retry_after: Duration,
@@ -87,8 +97,47 @@ pub enum FaultKind {
     },
     /// No answer at all, while the connection stays open.
     Hang,
+    /// The connection is closed without an answer. Nothing is done, and nothing is written.
+    Drop,
+    /// Head and half of the body, and then the connection is closed. What was asked is done.
+    Reset,
+    /// An answer that is whole to HTTP, with half of its body. What was asked is done.
+    Truncated,
     /// The body of another item of the same vault. Meets item requests alone, after token and scope.
     WrongItem,
+    /// The body of the item under a title that it has not. Meets item requests alone, after token and scope.
+    WrongTitle,
+    /// The body of the item with the id of another vault, or of another vault. Meets requests of one item or one
+    /// vault, after token and scope.
+    WrongVault,
+}
+
+/// What a request is about, for faults that change a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// One item, read.
+    Item,
+    /// One vault.
+    Vault,
+    Other,
+}
+
+impl FaultKind {
+    fn meets(&self, subject: Subject) -> bool {
+        match self {
+            Self::WrongItem | Self::WrongTitle => subject == Subject::Item,
+            Self::WrongVault => subject != Subject::Other,
+            Self::Latency(_)
+            | Self::Status { .. }
+            | Self::RateLimited { .. }
+            | Self::RetryAfter { .. }
+            | Self::Html { .. }
+            | Self::Hang
+            | Self::Drop
+            | Self::Reset
+            | Self::Truncated => true,
+        }
+    }
 }
 
 fn millis<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
@@ -136,7 +185,7 @@ impl Faults {
     }
 
     /// Judges a request: all latencies, and the oldest of the other faults. Counts down those it used.
-    pub(crate) fn judge(&mut self, route: &str, path: &str, one_item: bool) -> Verdict {
+    pub(crate) fn judge(&mut self, route: &str, path: &str, subject: Subject) -> Verdict {
         let mut verdict = Verdict::default();
         for (_, fault) in &mut self.active {
             let meets = match &fault.route {
@@ -144,14 +193,8 @@ impl Faults {
                 RouteMatch::Template(template) => template == route,
                 RouteMatch::Prefix(prefix) => path.starts_with(prefix.as_str()),
             };
-            let applies = match &fault.kind {
-                FaultKind::Latency(_) => true,
-                FaultKind::WrongItem => one_item && verdict.instead.is_none(),
-                FaultKind::Status { .. }
-                | FaultKind::RateLimited { .. }
-                | FaultKind::Html { .. }
-                | FaultKind::Hang => verdict.instead.is_none(),
-            };
+            let latency = matches!(fault.kind, FaultKind::Latency(_));
+            let applies = latency || verdict.instead.is_none() && fault.kind.meets(subject);
             if !meets || !applies || fault.times == Some(0) {
                 continue;
             }
@@ -178,15 +221,21 @@ mod tests {
         let slow = faults.add(FaultSpec::new(FaultKind::Latency(Duration::from_millis(5))));
         faults.add(FaultSpec::new(FaultKind::Html { code: 502 }).on("GET /v1/vaults").times(1));
         faults.add(FaultSpec::new(FaultKind::WrongItem).under("/v1/vaults/x").times(1));
-        let verdict = faults.judge("GET /v1/vaults", "/v1/vaults", false);
+        let verdict = faults.judge("GET /v1/vaults", "/v1/vaults", Subject::Other);
         assert_eq!(verdict.latency, Duration::from_millis(5));
         assert!(matches!(verdict.instead, Some(FaultKind::Html { code: 502 })));
-        assert!(faults.judge("GET /v1/vaults", "/v1/vaults", false).instead.is_none());
-        assert!(faults.judge("GET /v1/vaults/{v}", "/v1/vaults/x", false).instead.is_none());
-        let item = faults.judge("GET /v1/vaults/{v}/items/{i}", "/v1/vaults/x/items/y", true);
+        assert!(faults.judge("GET /v1/vaults", "/v1/vaults", Subject::Other).instead.is_none());
+        assert!(
+            faults.judge("GET /v1/vaults/{v}", "/v1/vaults/x", Subject::Other).instead.is_none()
+        );
+        let item =
+            faults.judge("GET /v1/vaults/{v}/items/{i}", "/v1/vaults/x/items/y", Subject::Item);
         assert!(matches!(item.instead, Some(FaultKind::WrongItem)));
         assert!(faults.clear(slow) && !faults.clear(slow));
-        assert_eq!(faults.judge("GET /v1/vaults", "/v1/vaults", false).latency, Duration::ZERO);
+        assert_eq!(
+            faults.judge("GET /v1/vaults", "/v1/vaults", Subject::Other).latency,
+            Duration::ZERO
+        );
     }
 
     #[test]
@@ -211,5 +260,18 @@ mod tests {
             read(r#"{"kind":{"html":{"code":200}},"route":{"prefix":"/v1"}}"#).kind,
             FaultKind::Html { .. }
         ));
+        let kind = r#"{"retry_after":{"code":503,"message":"x","retry_after_s":2}}"#;
+        assert!(matches!(
+            read(&format!(r#"{{"kind":{kind}}}"#)).kind,
+            FaultKind::RetryAfter { code: 503, .. }
+        ));
+        for (name, meets) in
+            [("drop", true), ("reset", true), ("truncated", true), ("wrong_title", false)]
+        {
+            let fault = read(&format!(r#"{{"kind":"{name}"}}"#));
+            assert_eq!(fault.kind.meets(Subject::Vault), meets, "{name}");
+        }
+        assert!(FaultKind::WrongVault.meets(Subject::Vault));
+        assert!(!FaultKind::WrongVault.meets(Subject::Other));
     }
 }

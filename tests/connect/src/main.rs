@@ -8,7 +8,7 @@ use clap::Parser;
 use connect_dev::{ConnectDev, StateSpec};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Speaks the reading half of 1Password Connect's REST API, for development and tests.
+/// Speaks 1Password Connect's REST API, for development and tests.
 #[derive(Parser)]
 #[command(version)]
 struct Args {

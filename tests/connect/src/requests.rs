@@ -13,8 +13,8 @@ pub const LOG_LIMIT: usize = 10_000;
 pub struct RequestCounts {
     /// All requests, also refused and faulted ones.
     pub total: u64,
-    /// By route: `GET /heartbeat`, `GET /health`, `GET /v1/vaults`, `GET /v1/vaults/{v}`,
-    /// `GET /v1/vaults/{v}/items`, `GET /v1/vaults/{v}/items/{i}`, and `other`.
+    /// By route: the method and the path with `{v}`, `{i}` and `{f}` for the ids of vault, item and file, as in
+    /// `GET /v1/vaults/{v}/items` and `GET /v1/vaults/{v}/items/{i}/files/{f}/content`; `other` for the rest.
     pub by_route: BTreeMap<String, u64>,
     /// The most requests that were unanswered at one time.
     pub max_in_flight: u64,
@@ -29,7 +29,7 @@ impl RequestCounts {
         self.by_route.get(template).copied().unwrap_or(0)
     }
 
-    /// All requests under `/v1`, which leaves out `/heartbeat` and `/health`.
+    /// All requests under `/v1`, which leaves out `/heartbeat`, `/health` and `/metrics`.
     #[must_use]
     pub fn api(&self) -> u64 {
         self.by_route.iter().filter(|(route, _)| route.contains(" /v1/")).map(|(_, n)| n).sum()
@@ -84,6 +84,10 @@ impl Requests {
 
     pub(crate) fn end(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight
     }
 
     pub(crate) fn counts(&self) -> RequestCounts {

@@ -8,10 +8,11 @@ use chrono::{DateTime, Utc};
 
 use crate::ids;
 use crate::item::Item;
+use crate::item::parts::Content;
 use crate::spec::{ItemSpec, StateSpec, TokenSpec, VaultSpec};
-use crate::token;
+use crate::token::{self, Access, FakeToken};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct State {
     tokens: BTreeMap<String, Scope>,
     vaults: BTreeMap<String, Vault>,
@@ -23,19 +24,21 @@ pub(crate) struct State {
 /// The vaults a token opens, by id: a new name takes nothing from it.
 #[derive(Clone)]
 pub(crate) enum Scope {
-    All,
-    Vaults(BTreeSet<String>),
+    All(Access),
+    Vaults(BTreeMap<String, Access>),
 }
 
 impl Scope {
-    pub(crate) fn covers(&self, vault_id: &str) -> bool {
+    /// What it may do in a vault; nothing in one that it does not open.
+    pub(crate) fn access(&self, vault_id: &str) -> Option<Access> {
         match self {
-            Self::All => true,
-            Self::Vaults(ids) => ids.contains(vault_id),
+            Self::All(access) => Some(*access),
+            Self::Vaults(vaults) => vaults.get(vault_id).copied(),
         }
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct Vault {
     pub(crate) id: String,
     pub(crate) name: String,
@@ -55,7 +58,7 @@ impl Vault {
         if let Some((id, _)) = self.items.get_key_value(item) {
             return Some(id);
         }
-        let titled = self.items.values().filter(|i| i.title == item);
+        let titled = self.items.values().filter(|i| i.content.title == item);
         titled.min_by_key(|i| i.nth).map(|i| i.id.as_str())
     }
 
@@ -103,7 +106,9 @@ impl State {
         for item in &spec.items {
             let known = self.vault(id)?.items.values().filter(|i| !kept.contains(&i.id));
             let known = known
-                .filter(|i| item.id.as_ref().map_or(i.title == item.title, |id| *id == i.id))
+                .filter(|i| {
+                    item.id.as_ref().map_or(i.content.title == item.title, |id| *id == i.id)
+                })
                 .min_by_key(|i| i.nth)
                 .map(|i| i.id.clone());
             kept.insert(match known {
@@ -135,13 +140,21 @@ impl State {
     /// Adds a token, or gives a known one a new scope.
     pub(crate) fn add_token(&mut self, spec: &TokenSpec) {
         let scope = if spec.vaults.iter().any(|v| v == "*") {
-            Scope::All
+            Scope::All(spec.access)
         } else {
             let id =
                 |v: &String| self.vault(v).map_or_else(|_| future_vault_id(v), |v| v.id.clone());
-            Scope::Vaults(spec.vaults.iter().map(id).collect())
+            Scope::Vaults(spec.vaults.iter().map(|v| (id(v), spec.access)).collect())
         };
         self.tokens.insert(spec.token.clone(), scope);
+    }
+
+    /// Accepts a token for just what its claims say; the token.
+    pub(crate) fn accept(&mut self, token: &FakeToken) -> String {
+        let text = token.build();
+        let rights = token.rights().map(|(id, access)| (id.to_owned(), access)).collect();
+        self.tokens.insert(text.clone(), Scope::Vaults(rights));
+        text
     }
 
     pub(crate) fn revoke_token(&mut self, token: &str) -> bool {
@@ -150,11 +163,21 @@ impl State {
 
     /// The vaults of a scope, in the order of their ids.
     pub(crate) fn vaults<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = &'a Vault> {
-        self.vaults.values().filter(|v| scope.covers(&v.id))
+        self.vaults.values().filter(|v| scope.access(&v.id).is_some())
+    }
+
+    /// How many vaults and how many items there are.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.vaults.len(), self.vaults.values().map(|v| v.items.len()).sum())
     }
 
     pub(crate) fn vault_by_id(&self, id: &str) -> Option<&Vault> {
         self.vaults.get(id)
+    }
+
+    /// Some vault but this one.
+    pub(crate) fn other_vault(&self, id: &str) -> Option<&Vault> {
+        self.vaults.values().find(|v| v.id != id)
     }
 
     /// A vault by id or name; of several with one name the oldest.
@@ -210,12 +233,25 @@ impl State {
     pub(crate) fn add_item(&mut self, vault: &str, spec: &ItemSpec) -> anyhow::Result<String> {
         let vault_id = self.vault(vault)?.id.clone();
         let id = self.new_id(spec.id.as_deref(), &["item", &vault_id, &spec.title])?;
-        self.made += 1;
-        let item = Item::new(id.clone(), self.made, spec);
-        let vault = self.vault_mut(&vault_id)?;
-        vault.items.insert(id.clone(), item);
-        vault.moved();
+        self.insert_item(&vault_id, &id, Content::of(&id, spec))?;
         Ok(id)
+    }
+
+    /// Adds an item that a client wrote; its id.
+    pub(crate) fn create_item(&mut self, vault: &str, content: Content) -> anyhow::Result<String> {
+        let vault_id = self.vault(vault)?.id.clone();
+        let id = self.new_id(None, &["item", &vault_id, &content.title])?;
+        self.insert_item(&vault_id, &id, content)?;
+        Ok(id)
+    }
+
+    fn insert_item(&mut self, vault: &str, id: &str, content: Content) -> anyhow::Result<()> {
+        self.made += 1;
+        let item = Item::new(id.to_owned(), self.made, content);
+        let vault = self.vault_mut(vault)?;
+        vault.items.insert(id.to_owned(), item);
+        vault.moved();
+        Ok(())
     }
 
     /// Changes an item given by title or id, and moves the versions.

@@ -123,6 +123,9 @@ fn the_admin_port() {
     assert_eq!(server.item_version("services", "My Item"), Some(2));
     let made = call("POST", "/vaults/services/items", r#"{"title":"made","fields":{"a":"b"}}"#);
     assert_eq!(made.json()["id"], json!(server.item_id("services", "made")));
+    assert_eq!(call("PUT", "/items/services/made/files/ca.pem", "PEM").status, 204);
+    assert_eq!(call("DELETE", "/items/services/made/files/ca.pem", "").status, 204);
+    assert_eq!(call("DELETE", "/items/services/made/files/ca.pem", "").status, 400);
     assert_eq!(
         call("PATCH", "/items/services/made", r#"{"title":"other","state":"ARCHIVED"}"#).status,
         204
@@ -137,6 +140,16 @@ fn the_admin_port() {
     assert_eq!(get(&server, "/v1/vaults").status, 200);
     assert_eq!(call("GET", "/requests", "").json()["by_route"]["GET /v1/vaults"], 2);
     assert_eq!(call("DELETE", "/requests", "").status, 204);
+    let presence = r#"{"version":"1.7.0","health":[{"service":"sync","status":"TOKEN_NEEDED"}],
+        "content_versions":"nowhere"}"#;
+    assert_eq!(call("PATCH", "/presence", presence).status, 204);
+    let health = get(&server, "/health").json();
+    assert_eq!(
+        (&health["version"], &health["dependencies"][0]["status"]),
+        (&json!("1.7.0"), &json!("TOKEN_NEEDED"))
+    );
+    assert!(get(&server, "/v1/vaults").json()[0].get("contentVersion").is_none());
+    server.reset_requests();
     assert_eq!(call("DELETE", "/tokens/some", "").status, 204);
     assert_eq!(call("PUT", "/state", "").status, 400, "it has no file");
     assert_eq!(call("PUT", "/state", STATE).status, 204);

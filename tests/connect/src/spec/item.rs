@@ -1,103 +1,11 @@
-//! What a state file says: tokens, vaults, items and fields, in a shape for people.
+//! An item and its parts, as a state file writes them.
 
 use std::fmt;
 
-use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::{MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer};
-
-/// The whole state of a server at its start.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StateSpec {
-    /// Who may read what.
-    #[serde(default)]
-    pub tokens: Vec<TokenSpec>,
-    /// The vaults and what is in them.
-    #[serde(default)]
-    pub vaults: Vec<VaultSpec>,
-}
-
-impl StateSpec {
-    /// Reads YAML. The error names a place and never quotes the text, which holds values.
-    pub fn from_yaml(text: &str) -> anyhow::Result<Self> {
-        serde_saphyr::from_str(text).map_err(|error| {
-            let error = error.without_snippet();
-            match error.location() {
-                Some(at) => {
-                    anyhow::anyhow!("line {}, column {}: {}", at.line(), at.column(), kind(error))
-                }
-                None => anyhow::anyhow!("{}", kind(error)),
-            }
-        })
-    }
-
-    /// Reads a YAML file.
-    pub fn from_file(path: impl AsRef<std::path::Path>) -> anyhow::Result<Self> {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        Self::from_yaml(&text).with_context(|| path.display().to_string())
-    }
-
-    /// Adds a token for vaults named (or `*`).
-    #[must_use]
-    pub fn token(mut self, token: &str, vaults: &[&str]) -> Self {
-        self.tokens.push(TokenSpec {
-            token: token.to_owned(),
-            vaults: vaults.iter().map(|&v| v.to_owned()).collect(),
-        });
-        self
-    }
-
-    /// Adds a vault.
-    #[must_use]
-    pub fn vault(mut self, name: &str, items: Vec<ItemSpec>) -> Self {
-        self.vaults.push(VaultSpec { items, ..VaultSpec::new(name) });
-        self
-    }
-}
-
-/// A bearer token and the vaults it opens.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokenSpec {
-    /// The token itself: any text, or what [`crate::fake_token`] gives.
-    pub token: String,
-    /// Names or ids of vaults; `*` is every vault, also one added later.
-    #[serde(default)]
-    pub vaults: Vec<String>,
-}
-
-impl fmt::Debug for TokenSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenSpec").field("vaults", &self.vaults).finish_non_exhaustive()
-    }
-}
-
-/// A vault.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VaultSpec {
-    /// Its name.
-    pub name: String,
-    /// Its id; derived from the name when absent.
-    #[serde(default)]
-    pub id: Option<String>,
-    /// Its description.
-    #[serde(default)]
-    pub description: String,
-    /// What it holds.
-    #[serde(default)]
-    pub items: Vec<ItemSpec>,
-}
-
-impl VaultSpec {
-    /// An empty vault.
-    #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), ..Self::default() }
-    }
-}
 
 /// An item.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -123,6 +31,9 @@ pub struct ItemSpec {
     /// Its fields: a list, or a map from label to value.
     #[serde(default, deserialize_with = "fields")]
     pub fields: Vec<FieldSpec>,
+    /// Its files.
+    #[serde(default)]
+    pub files: Vec<FileSpec>,
     /// `ARCHIVED` or `DELETED`; absent in an ordinary item.
     #[serde(default)]
     pub state: Option<String>,
@@ -151,6 +62,13 @@ impl ItemSpec {
     #[must_use]
     pub fn with(mut self, field: FieldSpec) -> Self {
         self.fields.push(field);
+        self
+    }
+
+    /// Adds a file.
+    #[must_use]
+    pub fn file(mut self, file: FileSpec) -> Self {
+        self.files.push(file);
         self
     }
 
@@ -228,6 +146,67 @@ impl fmt::Debug for FieldSpec {
     }
 }
 
+/// A file of an item: `{name, text}` or `{name, base64}`, with an id and a section where they matter.
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "WrittenFile")]
+pub struct FileSpec {
+    /// Its name; several files may have the same.
+    pub name: String,
+    /// Its id; derived from the item and the name when absent.
+    pub id: Option<String>,
+    /// Label or id of the section.
+    pub section: Option<String>,
+    /// What it holds.
+    pub content: Vec<u8>,
+}
+
+impl FileSpec {
+    /// A file outside of any section.
+    #[must_use]
+    pub fn new(name: &str, content: impl Into<Vec<u8>>) -> Self {
+        Self { name: name.to_owned(), id: None, section: None, content: content.into() }
+    }
+}
+
+impl fmt::Debug for FileSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileSpec")
+            .field("name", &self.name)
+            .field("section", &self.section)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A file as YAML has it, which knows no bytes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenFile {
+    name: String,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    section: Option<String>,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    base64: Option<String>,
+}
+
+impl TryFrom<WrittenFile> for FileSpec {
+    type Error = &'static str;
+
+    fn try_from(file: WrittenFile) -> Result<Self, Self::Error> {
+        let content = match (file.text, file.base64) {
+            (Some(text), None) => text.into_bytes(),
+            (None, Some(encoded)) => {
+                STANDARD.decode(encoded).map_err(|_| "a file's base64 does not decode")?
+            }
+            _ => return Err("a file has either text or base64"),
+        };
+        Ok(Self { name: file.name, id: file.id, section: file.section, content })
+    }
+}
+
 fn fields<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<FieldSpec>, D::Error> {
     struct Fields;
     impl<'de> Visitor<'de> for Fields {
@@ -250,17 +229,4 @@ fn fields<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<FieldSpec>, D::Error
         }
     }
     from.deserialize_any(Fields)
-}
-
-/// What is wrong, in words that cannot hold a value.
-fn kind(error: &serde_saphyr::Error) -> String {
-    use serde_saphyr::Error;
-    match error {
-        Error::SerdeMissingField { field, .. } => format!("`{field}` is missing"),
-        Error::SerdeUnknownField { field, expected, .. } => {
-            format!("`{field}` is not known here; known: {}", expected.join(", "))
-        }
-        Error::DuplicateMappingKey { key: Some(key), .. } => format!("`{key}` is there twice"),
-        _ => "this is not YAML, or not of the expected shape".to_owned(),
-    }
 }
