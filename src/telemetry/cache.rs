@@ -93,7 +93,7 @@ impl CacheMetrics {
             self.fetch_seconds.clone(),
         );
         registry.register(
-            "cache_evicted",
+            "cache_evicted_values",
             "Values that had to go for others since the start",
             self.evicted.clone(),
         );

@@ -189,7 +189,7 @@ async fn a_program_told_to_stop_ends_in_seconds_also_while_connect_hangs() {
     bed.request("before", |_| {}).await;
     bed.wait_ready("before").await;
     bed.connect.fault(FaultSpec::new(FaultKind::Hang).on(ITEM));
-    bed.request("hanging", |_| {}).await;
+    bed.request_data("hanging", &[("k", "op://services/orders-api/password")]).await;
     wait::until("a call to hang", wait::WAIT, async || {
         let calls = bed.connect.requests().route(ITEM);
         if calls >= 2 { Ok(()) } else { Err(format!("{calls} calls")) }

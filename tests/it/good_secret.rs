@@ -35,9 +35,17 @@ async fn a_secret_that_somebody_labels_stays_good_in_an_outage() {
     operator.stop().await;
 }
 
+/// A server for which no cached value serves in an outage.
+async fn without_cache(name: &str) -> Bed {
+    let bed = Bed::new(name).await;
+    let classes = json!([{"name": "none", "cache": "Never"}]);
+    bed.patch_server(json!({"spec": {"classes": classes, "defaultClass": "none"}})).await;
+    bed
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_somebody_empties_is_not_good_in_an_outage() {
-    let bed = Bed::new("good-emptied").await;
+    let bed = without_cache("good-emptied").await;
     let operator = in_an_outage(&bed).await;
     bed.patch_secret("orders", json!({"data": {"password": null}})).await;
     let not_ready = |r: &CredentialRequest| !is_ready(r);
@@ -51,7 +59,7 @@ async fn a_secret_that_somebody_empties_is_not_good_in_an_outage() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_of_an_earlier_spec_is_not_good_in_an_outage() {
-    let bed = Bed::new("good-edited").await;
+    let bed = without_cache("good-edited").await;
     let operator = in_an_outage(&bed).await;
     let data = json!([{"key": "password", "ref": "op://services/orders-db/password"},
                       {"key": "user", "ref": "op://services/orders-db/username"}]);

@@ -58,7 +58,7 @@ async fn outage(name: &str, begin: impl FnOnce(&Bed), reason: Reason, end: impl 
         assert!(!condition.message.contains("upstream"), "{}", condition.message);
     }
     bed.wait_server_reason("Ready", reason).await;
-    bed.request("new", |_| {}).await;
+    bed.request_data("new", &[("k", "op://services/orders-api/password")]).await;
     wait_conditions(&bed, "new", reason, &ON_ITS_WAY).await;
     assert!(bed.secret("new").await.is_none());
     assert_eq!(bed.secret("good").await, secret);

@@ -21,7 +21,10 @@ async fn kubectl_shows_the_columns_by_short_names() {
     let shown = columns(access, &["credreq", "-o", "wide"]).await;
     assert_eq!(shown[8..], ["SERVER", "STALE-SINCE", "MESSAGE"]);
     let shown = columns(access, &["connsrv"]).await;
-    assert_eq!(shown, ["NAME", "HOST", "READY", "REASON", "VAULTS", "AGE"]);
+    assert_eq!(
+        shown,
+        ["NAME", "HOST", "READY", "REASON", "VERSION", "VAULTS", "TOKEN-EXPIRES", "AGE"]
+    );
     let shown = columns(access, &["credpol"]).await;
     assert_eq!(shown, ["NAME", "VALID", "MODE", "AGE"]);
 

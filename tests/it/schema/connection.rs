@@ -18,7 +18,20 @@ async fn hosts() {
             Case(
                 "two",
                 |o| o["spec"]["hosts"] = json!([{"url": "https://a"}, {"url": "https://b"}]),
-                &["spec.hosts: Too many: 2: must have at most 1"],
+                ACCEPTED,
+            ),
+            Case(
+                "the same twice",
+                |o| o["spec"]["hosts"] = json!([{"url": "https://a"}, {"url": "https://a"}]),
+                &["spec.hosts[1]: Duplicate value"],
+            ),
+            Case(
+                "nine",
+                |o| {
+                    o["spec"]["hosts"] =
+                        (0..9).map(|n| json!({"url": format!("https://h{n}")})).collect()
+                },
+                &["spec.hosts: Too many: 9: must have at most 8"],
             ),
             Case(
                 "without url",
