@@ -143,6 +143,29 @@ impl Value {
     }
 }
 
+/// The content of a file. Never shown by `Debug`, and wiped when it is dropped.
+pub struct FileContent(Zeroizing<Vec<u8>>);
+
+impl FileContent {
+    /// The content itself.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Zeroizing<Vec<u8>>> for FileContent {
+    fn from(content: Zeroizing<Vec<u8>>) -> Self {
+        Self(content)
+    }
+}
+
+impl fmt::Debug for FileContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FileContent([REDACTED])")
+    }
+}
+
 impl From<String> for Value {
     fn from(value: String) -> Self {
         Self(Zeroizing::new(value))

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use super::policies::{Policies, whole_seconds};
 use super::servers::{Servers, Slot, SlotState};
 use crate::api::{ConnectServerSpec, CredentialRequestSpec, ENVIRONMENT_LABEL, Reason};
+use crate::connect::Class;
 use crate::index::{Index, ObjectKey, RequestEntry, VaultKey};
 use crate::policy::{
     Access, Facts, NamespaceFacts, Refusal, RequestFacts, ResolvedReference, Verdict, decide,
@@ -129,10 +130,10 @@ impl Knowledge {
         let (reason, message) = (trouble.error.reason(), trouble.error.to_string());
         let since = whole_seconds(trouble.since);
         match trouble.error.class() {
-            crate::connect::Class::Refused if lasted < self.settings.refusal_confirm => {
+            Class::Refused | Class::NotFound if lasted < self.settings.refusal_confirm => {
                 Problem::tolerable(reason, message, since)
             }
-            crate::connect::Class::Refused => Problem::stalled(reason, message),
+            Class::Refused | Class::NotFound => Problem::stalled(reason, message),
             _ if lasted < self.settings.max_staleness => Problem::tolerable(reason, message, since),
             _ => Problem::heals(reason, message),
         }

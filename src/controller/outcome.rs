@@ -136,13 +136,15 @@ impl Reconciler {
             }
         }
         let since = match class {
-            Class::Refused => self.with_memory(subject.key, |m| match m.refused {
-                Some((reason, since)) if reason == error.reason() => since,
-                _ => {
-                    m.refused = Some((error.reason(), SystemTime::now()));
-                    SystemTime::now()
-                }
-            }),
+            Class::Refused | Class::NotFound => {
+                self.with_memory(subject.key, |m| match m.refused {
+                    Some((reason, since)) if reason == error.reason() => since,
+                    _ => {
+                        m.refused = Some((error.reason(), SystemTime::now()));
+                        SystemTime::now()
+                    }
+                })
+            }
             Class::Unavailable | Class::Invalid | Class::Moved => SystemTime::now(),
         };
         let trouble = Trouble { error: error.clone(), since };

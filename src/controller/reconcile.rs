@@ -247,7 +247,7 @@ impl Reconciler {
         grant: &Grant,
         server: &Arc<Server>,
     ) -> Result<Delivered, Stop> {
-        let values = fetch(server.client(), server.name(), grant, &self.metrics)
+        let values = fetch(server.client(), grant)
             .await
             .map_err(|error| self.unfetched(subject, &error, server, grant))?;
         self.check_replica(subject, &values)?;

@@ -262,7 +262,7 @@ impl ServerTask {
         let Some(spec) = self.known.get(name).map(|k| k.spec.clone()) else {
             return;
         };
-        let state = match self.connection(&spec).await {
+        let state = match self.connection(name, &spec).await {
             Ok(config) => {
                 let fingerprint = fingerprint(&spec, &config);
                 let is_same =
@@ -308,6 +308,8 @@ impl ServerTask {
         fingerprint: [u8; 32],
     ) -> SlotState {
         let concurrency = config.concurrency;
+        // The breakers of the client before are no more, and nor may be its hosts.
+        self.metrics.forget_breakers(name);
         let client = match Client::new(config) {
             Ok(client) => client,
             Err(error) => return SlotState::Broken(unbuilt(error, spec)),

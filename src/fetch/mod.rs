@@ -1,14 +1,12 @@
 //! Values for a grant. Whatever returns a value demands the grant, and what it returns borrows it on.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use futures::future::try_join_all;
 
 use crate::api::Source;
 use crate::connect::{Client, ConnectError, Item};
 use crate::policy::{Grant, ItemIdentity};
-use crate::telemetry::Metrics;
 
 /// The items of a grant, with their values.
 #[derive(Debug)]
@@ -47,18 +45,10 @@ impl<'g> Values<'g> {
 ///
 /// # Errors
 /// The first failure; what was fetched by then is dropped and wiped.
-pub async fn fetch<'g>(
-    client: &Client,
-    server: &str,
-    grant: &'g Grant,
-    metrics: &Metrics,
-) -> Result<Values<'g>, ConnectError> {
+pub async fn fetch<'g>(client: &Client, grant: &'g Grant) -> Result<Values<'g>, ConnectError> {
     let calls = grant.items().map(|granted| async move {
-        let started = Instant::now();
-        let answer = client.item(granted).await;
-        let result = answer.as_ref().map_or_else(|e| e.reason().as_str(), |_| "ok");
-        metrics.called(server, "item", result, started.elapsed());
-        answer.map(|item| (granted.identity(), item))
+        let item = client.item(granted).await?;
+        Ok((granted.identity(), item))
     });
     Ok(Values {
         grant,

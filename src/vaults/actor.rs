@@ -31,7 +31,7 @@ pub struct ActorConfig {
     pub in_use: InUse,
     /// Told what changed. Must not block.
     pub on_news: Box<dyn Fn(News) + Send + Sync>,
-    /// Counts calls and polls.
+    /// Told of polls.
     pub metrics: Arc<Metrics>,
 }
 
@@ -243,10 +243,7 @@ impl Actor {
 
     /// Asks which vaults there are. Returns those that have to be listed.
     async fn poll(&mut self) -> Vec<Arc<str>> {
-        let started = Instant::now();
         let answer = self.client.vaults().await;
-        let result = answer.as_ref().map_or_else(|e| e.reason().as_str(), |_| "ok");
-        self.metrics.called(&self.name, "vaults", result, started.elapsed());
         let before = self.current();
         match answer {
             Ok(vaults) => {
@@ -276,7 +273,9 @@ impl Actor {
             Err(error) => {
                 self.failures += 1;
                 let since = match error.class() {
-                    Class::Refused => *self.refused_since.get_or_insert_with(SystemTime::now),
+                    Class::Refused | Class::NotFound => {
+                        *self.refused_since.get_or_insert_with(SystemTime::now)
+                    }
                     Class::Unavailable | Class::Invalid | Class::Moved => {
                         self.refused_since = None;
                         self.last_good
@@ -320,12 +319,9 @@ impl Actor {
         let before = self.current();
         let lists = vaults.into_iter().map(|vault_id| {
             let guard = before.snapshot.vault(&vault_id).and_then(|v| v.content_version);
-            let (client, metrics, name) = (&self.client, &self.metrics, &self.name);
+            let client = &self.client;
             async move {
-                let started = Instant::now();
                 let answer = client.items(&vault_id).await;
-                let result = answer.as_ref().map_or_else(|e| e.reason().as_str(), |_| "ok");
-                metrics.called(name, "items", result, started.elapsed());
                 (vault_id, answer.map(|items| Listing::new(guard, items)))
             }
         });
@@ -346,7 +342,7 @@ impl Actor {
                         .filter(|t| t.error.class() == error.class());
                     let since = match (same, error.class()) {
                         (Some(trouble), _) => trouble.since,
-                        (None, Class::Refused) => SystemTime::now(),
+                        (None, Class::Refused | Class::NotFound) => SystemTime::now(),
                         (None, Class::Unavailable | Class::Invalid | Class::Moved) => {
                             self.last_good
                         }

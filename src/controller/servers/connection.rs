@@ -1,5 +1,7 @@
 //! What it takes to talk to a server: a token that may be sent to its host, and an authority.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
@@ -11,35 +13,57 @@ use crate::api::{
     ALLOWED_HOSTS_ANNOTATION, ConnectServerSpec, PURPOSE_CONNECT_TOKEN, PURPOSE_LABEL, Reason,
     normalized_origin,
 };
-use crate::connect::{BuildError, ClientConfig};
+use crate::connect::{
+    BreakerState, BuildError, Call, ClientConfig, CoolDown, ListLimits, Observer, Proxy, Retries,
+};
 use crate::index::ObjectKey;
 use crate::kube_io::ApiError;
+use crate::telemetry::Metrics;
 
 impl ServerTask {
     pub(super) async fn connection(
         &self,
+        server: &str,
         spec: &ConnectServerSpec,
     ) -> Result<ClientConfig, Failure> {
         let token = self.token(spec).await?;
         let ca_pem = self.authority(spec).await?;
         let limit =
             spec.limits.as_ref().and_then(|l| l.concurrency).and_then(|c| usize::try_from(c).ok());
+        let settings = &self.settings;
         Ok(ClientConfig {
-            host: spec.origin(),
+            hosts: origins(spec),
             token,
             ca_pem,
-            connect_timeout: self.settings.connect_timeout,
-            call_timeout: self.settings.call_timeout,
-            item_body_limit: self.settings.item_body_limit,
-            list_body_limit: self.settings.list_body_limit,
-            concurrency: limit.unwrap_or(self.settings.server_concurrency),
+            proxy: Proxy::None,
+            observer: Arc::new(Observed {
+                server: server.to_owned(),
+                metrics: self.metrics.clone(),
+            }),
+            connect_timeout: settings.connect_timeout,
+            call_timeout: settings.call_timeout,
+            retries: Retries {
+                rounds: settings.connect_retries,
+                first: settings.connect_retry_first,
+                max: settings.connect_retry_max,
+            },
+            cool_down: CoolDown { first: settings.cool_down_first, max: settings.cool_down_max },
+            item_body_limit: settings.item_body_limit,
+            file_body_limit: settings.file_body_limit,
+            list_limits: ListLimits {
+                body: settings.list_body_limit,
+                entry: settings.list_entry_limit,
+                entries: settings.list_entries,
+            },
+            concurrency: limit.unwrap_or(settings.server_concurrency),
+            requests_per_second: None,
         })
     }
 
-    /// Reads the token, after its Secret's metadata said that it is one and may be sent to the host.
+    /// Reads the token, after its Secret's metadata said that it is one and may be sent to the hosts.
     async fn token(&self, spec: &ConnectServerSpec) -> Result<SecretString, Failure> {
         let (reference, namespace) = (&spec.token_secret_ref, &self.namespace);
-        let (name, key, origin) = (&reference.name, reference.key(), spec.origin());
+        let (name, key, origins) = (&reference.name, reference.key(), origins(spec).join(","));
         let Some(metadata) = self.secrets.get(name) else {
             return Err(Failure::broken(
                 Reason::TokenNotFound,
@@ -47,7 +71,7 @@ impl ServerTask {
                     "there is no Secret {name} in namespace {namespace}; make it: kubectl --namespace {namespace} \
                      create secret generic {name} --from-file={key}=<file> && kubectl --namespace {namespace} \
                      label secret {name} {PURPOSE_LABEL}={PURPOSE_CONNECT_TOKEN} && kubectl --namespace \
-                     {namespace} annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={origin}"
+                     {namespace} annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={origins}"
                 ),
             ));
         };
@@ -71,10 +95,9 @@ impl ServerTask {
         }
     }
 
-    /// Whether a Secret is marked as a token and may be sent to the server's host.
+    /// Whether a Secret is marked as a token and may be sent to each of the server's hosts.
     fn check_token(&self, spec: &ConnectServerSpec, metadata: &ObjectMeta) -> Result<(), Failure> {
-        let (name, namespace, origin) =
-            (&spec.token_secret_ref.name, &self.namespace, spec.origin());
+        let (name, namespace) = (&spec.token_secret_ref.name, &self.namespace);
         let labelled =
             metadata.labels.as_ref().and_then(|l| l.get(PURPOSE_LABEL)).map(String::as_str);
         if labelled != Some(PURPOSE_CONNECT_TOKEN) {
@@ -88,19 +111,21 @@ impl ServerTask {
             ));
         }
         let allowed = metadata.annotations.as_ref().and_then(|a| a.get(ALLOWED_HOSTS_ANNOTATION));
-        let hosts = allowed.map(String::as_str).unwrap_or_default();
-        if !hosts.split(',').any(|host| normalized_origin(host) == origin) {
+        let allowed = allowed.map(String::as_str).unwrap_or_default();
+        let allowed: Vec<String> = allowed.split(',').map(normalized_origin).collect();
+        let missing: Vec<String> =
+            origins(spec).into_iter().filter(|origin| !allowed.contains(origin)).collect();
+        if !missing.is_empty() {
             // In one word, whatever somebody wrote into the annotation: the command is for a shell.
-            let known = hosts.split(',').map(normalized_origin);
-            let all: Vec<String> = known
-                .filter(|host| !host.is_empty() && host.chars().all(is_of_origin))
-                .chain([origin.clone()])
-                .collect();
-            let all = all.join(",");
+            let known = allowed
+                .into_iter()
+                .filter(|host| !host.is_empty() && host.chars().all(is_of_origin));
+            let all = known.chain(missing.iter().cloned()).collect::<Vec<_>>().join(",");
+            let missing = missing.join(" and ");
             return Err(Failure::broken(
                 Reason::TokenNotForHost,
                 format!(
-                    "Secret {name} does not allow its token to be sent to {origin}; to allow it: kubectl \
+                    "Secret {name} does not allow its token to be sent to {missing}; to allow it: kubectl \
                      --namespace {namespace} annotate --overwrite secret {name} {ALLOWED_HOSTS_ANNOTATION}={all}"
                 ),
             ));
@@ -147,6 +172,32 @@ fn is_of_origin(c: char) -> bool {
     c.is_ascii_alphanumeric() || "._:[]-/".contains(c)
 }
 
+/// The origins of a server, in the form in which they are compared.
+fn origins(spec: &ConnectServerSpec) -> Vec<String> {
+    spec.hosts.iter().map(|host| normalized_origin(&host.url)).collect()
+}
+
+/// Counts what the client of a server does.
+struct Observed {
+    server: String,
+    metrics: Arc<Metrics>,
+}
+
+impl Observer for Observed {
+    fn called(&self, call: &Call<'_>) {
+        self.metrics.connect_called(&self.server, call.operation.as_str(), call.code, call.took);
+    }
+
+    fn breaker_moved(&self, host: &str, state: BreakerState) {
+        match state {
+            BreakerState::Closed => self.metrics.breaker_closed(&self.server, host),
+            BreakerState::Open | BreakerState::HalfOpen => {
+                self.metrics.breaker_opened(&self.server, host);
+            }
+        }
+    }
+}
+
 /// Why there is no connection.
 pub(super) enum Failure {
     /// Something has to be mended.
@@ -173,15 +224,16 @@ pub(super) fn unbuilt(error: BuildError, spec: &ConnectServerSpec) -> Broken {
         BuildError::Ca | BuildError::Tls => Reason::CaInvalid,
         BuildError::Host => Reason::ConnectUnavailable,
     };
-    Broken { reason, message: format!("no client for {}: {error}", spec.origin()) }
+    Broken { reason, message: format!("no client for {}: {error}", origins(spec).join(", ")) }
 }
 
 /// What makes a connection another one. Not kept in clear: it covers the token.
 pub(super) fn fingerprint(spec: &ConnectServerSpec, config: &ClientConfig) -> [u8; 32] {
     let mut hash = Sha256::new();
     let interval = spec.poll_interval().map(|i| i.as_millis()).unwrap_or_default();
+    let hosts = config.hosts.join(",");
     for part in [
-        config.host.as_bytes(),
+        hosts.as_bytes(),
         config.token.expose_secret().as_bytes(),
         config.ca_pem.as_deref().unwrap_or_default(),
         &config.concurrency.to_be_bytes(),

@@ -28,7 +28,7 @@ pub(super) fn status(
                 Health::Good => {
                     vault_count = i32::try_from(view.snapshot.vaults().count()).ok();
                     let message =
-                        format!("{} answers and accepts the token", server.client().host());
+                        format!("{} answers and accepts the token", server.client().active_host());
                     set.set(Ready, Some(true), Reason::Connected, &message)
                         .set(Reachable, Some(true), Reason::Connected, &message)
                         .set(TokenValid, Some(true), Reason::Connected, &message)
