@@ -31,12 +31,29 @@ pub struct Settings {
     pub failed_for: Duration,
     /// How long a connection to Connect may take to open.
     pub connect_timeout: Duration,
-    /// How long a call to Connect may take in all.
+    /// How long one request to Connect may take in all. A call, which may ask several hosts and ask them
+    /// again, takes twice that at most.
     pub call_timeout: Duration,
+    /// How many times the hosts of a server are gone through again when none of them answers.
+    pub connect_retries: usize,
+    /// The longest pause before the first of these times; it doubles with each.
+    pub connect_retry_first: Duration,
+    /// The longest pause between two of them.
+    pub connect_retry_max: Duration,
+    /// How long a host that seems to be down is left alone; doubles as long as it stays down.
+    pub cool_down_first: Duration,
+    /// How long a host that stays down is left alone at most.
+    pub cool_down_max: Duration,
     /// The largest item body that is read, in bytes.
     pub item_body_limit: usize,
-    /// The largest list that is read, in bytes.
+    /// The largest file that is read, in bytes: a Secret holds no more.
+    pub file_body_limit: usize,
+    /// The largest list that is read, in bytes. Lists are read as they come: this much is never held.
     pub list_body_limit: usize,
+    /// The largest entry of a list, in bytes.
+    pub list_entry_limit: usize,
+    /// The most entries of a list.
+    pub list_entries: usize,
     /// How long a refusal (401, 403, 404) must last until it is believed. Connect refuses valid tokens
     /// now and then: <https://github.com/1Password/connect/issues/82>.
     pub refusal_confirm: Duration,
@@ -84,8 +101,16 @@ impl Default for Settings {
             failed_for: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(3),
             call_timeout: Duration::from_secs(15),
+            connect_retries: 2,
+            connect_retry_first: Duration::from_millis(200),
+            connect_retry_max: Duration::from_secs(2),
+            cool_down_first: Duration::from_secs(5),
+            cool_down_max: Duration::from_secs(60),
             item_body_limit: 4 << 20,
-            list_body_limit: 16 << 20,
+            file_body_limit: 1 << 20,
+            list_body_limit: 256 << 20,
+            list_entry_limit: 64 << 10,
+            list_entries: 200_000,
             refusal_confirm: Duration::from_secs(60),
             max_staleness: Duration::from_secs(24 * 3600),
             cache_bytes: 16 << 20,
@@ -121,6 +146,10 @@ impl Settings {
             persist_confirmed: full.persist_confirmed / 30,
             connect_timeout: Duration::from_secs(1),
             call_timeout: Duration::from_secs(2),
+            connect_retry_first: full.connect_retry_first / 30,
+            connect_retry_max: full.connect_retry_max / 30,
+            cool_down_first: full.cool_down_first / 30,
+            cool_down_max: full.cool_down_max / 30,
             refusal_confirm: full.refusal_confirm / 30,
             policy_settle: full.policy_settle / 30,
             shutdown_grace: Duration::from_secs(5),

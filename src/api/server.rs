@@ -261,12 +261,6 @@ impl ConnectServerSpec {
         self.poll_interval.as_deref().and_then(parse_duration)
     }
 
-    /// The first host's origin.
-    #[must_use]
-    pub fn origin(&self) -> String {
-        self.origins().into_iter().next().unwrap_or_default()
-    }
-
     /// The hosts' origins, without a slash at their end and in lower case.
     #[must_use]
     pub fn origins(&self) -> Vec<String> {

@@ -194,7 +194,7 @@ impl Scope {
         class: &Class,
     ) -> Lookup<FileContent> {
         self.get(granted.identity(), &Part::File(file.clone()), version, class)
-            .and_then(|bytes| Some(FileContent::from(bytes.to_vec())))
+            .and_then(|bytes| Some(FileContent::from(bytes.clone())))
     }
 
     /// Whether the fields of an item are kept and current, without opening them.

@@ -11,16 +11,50 @@ use zeroize::Zeroizing;
 use super::error::{Cause, Failure};
 
 /// The longest pause that a server may ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
-/// Reads an answer of at most `limit` bytes.
+/// The header that Connect has put into every answer since 1.3.0, the first version with files
+/// (<https://github.com/1Password/connect-sdk-go>, `connect/version.go`).
+const VERSION_HEADER: &str = "1password-connect-version";
+
+/// Reads an answer in JSON of at most `limit` bytes.
 pub(super) async fn read<T: DeserializeOwned>(
-    mut response: Response,
+    response: Response,
     limit: usize,
 ) -> Result<T, Failure> {
+    parse(&whole(json(response)?, limit).await?)
+}
+
+/// Reads the content of a file, whose type may be any, of at most `limit` bytes.
+pub(super) async fn content(
+    response: Response,
+    limit: usize,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    match response.status() {
+        // A proxy's page would be delivered as a value, and the type does not tell it from a file.
+        StatusCode::OK if response.headers().contains_key(VERSION_HEADER) => {}
+        StatusCode::OK => return Err(Failure::NotConnect),
+        status => check(status, response.headers(), Utc::now())?,
+    }
+    whole(response, limit).await.map_err(|failure| match failure {
+        Failure::TooLarge(limit) => Failure::FileTooLarge(limit),
+        other => other,
+    })
+}
+
+/// The answer, if its status and type promise a body of Connect's.
+pub(super) fn json(response: Response) -> Result<Response, Failure> {
     check(response.status(), response.headers(), Utc::now())?;
-    let announced = response.content_length().unwrap_or(0);
-    let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+    Ok(response)
+}
+
+/// The length that the answer announces; 0 where it does not.
+pub(super) fn announced(response: &Response) -> usize {
+    usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX)
+}
+
+async fn whole(mut response: Response, limit: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let announced = announced(&response);
     if announced > limit {
         return Err(Failure::TooLarge(limit));
     }
@@ -31,7 +65,7 @@ pub(super) async fn read<T: DeserializeOwned>(
         }
         append(&mut body, &chunk);
     }
-    parse(&body)
+    Ok(body)
 }
 
 /// What a body of JSON says. Neither the text of the body nor that of serde's error goes further.
@@ -71,6 +105,7 @@ pub(super) fn check(
         // An ingress without a backend answers 404, too, and that is an outage.
         StatusCode::NOT_FOUND if is_json(headers) => Err(Failure::NotFound),
         StatusCode::NOT_FOUND => Err(Failure::NotJson),
+        StatusCode::PAYLOAD_TOO_LARGE => Err(Failure::NotSendable),
         other => {
             Err(Failure::Status { code: other.as_u16(), retry_after: retry_after(headers, now) })
         }
@@ -116,7 +151,7 @@ mod tests {
         for (value, seconds) in [
             ("0", Some(0)),
             ("7", Some(7)),
-            ("86400", Some(3600)),
+            ("86400", Some(300)),
             ("Wed, 21 Oct 2015 07:28:00 GMT", Some(30)),
             ("Wed, 21 Oct 2015 07:00:00 GMT", Some(0)),
             ("-1", None),
@@ -142,6 +177,7 @@ mod tests {
             (403, Err(Failure::Forbidden), Err(Failure::Forbidden)),
             (404, Err(Failure::NotFound), Err(Failure::NotJson)),
             (407, Err(status(407)), Err(status(407))),
+            (413, Err(Failure::NotSendable), Err(Failure::NotSendable)),
             (429, Err(status(429)), Err(status(429))),
             (503, Err(status(503)), Err(status(503))),
         ] {

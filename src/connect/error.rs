@@ -7,10 +7,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 use crate::api::Reason;
 use crate::policy::ItemIdentity;
 
-/// A call to Connect that gave nothing.
+/// A call to Connect that gave nothing. The host is the one whose answer, or silence, was the last.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{host}: {subject}: {failure}")]
 pub struct ConnectError {
@@ -24,10 +26,16 @@ pub struct ConnectError {
 pub enum Subject {
     /// The list of vaults.
     Vaults,
+    /// One vault, by its id.
+    Vault(Arc<str>),
     /// The items of a vault, by its id.
     Items(Arc<str>),
     /// One item.
     Item(ItemIdentity),
+    /// The content of a file of an item, by the file's id.
+    File(ItemIdentity, Arc<str>),
+    /// What the server says of itself.
+    Health,
 }
 
 /// Why a call gave nothing.
@@ -41,7 +49,7 @@ pub enum Failure {
     Status {
         /// The status.
         code: u16,
-        /// The answer's `Retry-After`, an hour at most.
+        /// The answer's `Retry-After`, five minutes at most.
         retry_after: Option<Duration>,
     },
     /// The answer's type is not JSON: a proxy or another server answered.
@@ -53,6 +61,27 @@ pub enum Failure {
     /// The answer is longer than this many bytes.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
+    /// An entry of a list is longer than this many bytes.
+    #[error("an entry of the list is larger than {0} bytes")]
+    EntryTooLarge(usize),
+    /// A list has more than this many entries.
+    #[error("the list has more than {0} entries")]
+    TooMany(usize),
+    /// The server asked, by an earlier answer, to be left alone. Nothing was sent.
+    #[error("not asked, since it wants to be left alone until {}", time(*until))]
+    Paused {
+        /// Until when; five minutes ahead at most.
+        until: DateTime<Utc>,
+    },
+    /// The host's breaker is open. Nothing was sent.
+    #[error("not asked, since it has not answered from {} on; it is looked at again within minutes", time(*since))]
+    Open {
+        /// When the breaker opened.
+        since: DateTime<Utc>,
+    },
+    /// Too many calls wait for the rate that the server may be asked at. Nothing was sent.
+    #[error("not asked, since too many calls wait for the limit on requests per second")]
+    Throttled,
     /// 401, whoever sent it.
     #[error("the token was rejected (401)")]
     Unauthorized,
@@ -66,6 +95,12 @@ pub enum Failure {
     /// 400.
     #[error("the call was refused as invalid (400)")]
     BadRequest,
+    /// 413.
+    #[error("the server finds it too large to send (413)")]
+    NotSendable,
+    /// A file is longer than this many bytes.
+    #[error("the file is larger than {0} bytes, which no Secret holds")]
+    FileTooLarge(usize),
     /// An id that Connect does not give. Nothing was sent.
     #[error("the id is not of the form that Connect gives")]
     BadId,
@@ -82,9 +117,9 @@ pub enum Failure {
 pub enum Class {
     /// Connect cannot be asked just now: what was fetched before may serve.
     Unavailable,
-    /// Connect says no. Believed only after a while, and nothing falls back meanwhile.
+    /// Connect says no (401, 403). Believed only after a while, and nothing falls back meanwhile.
     Refused,
-    /// NotFound.
+    /// Connect says that there is no such thing (404, archived). Believed as late as a refusal.
     NotFound,
     /// The call or its answer is wrong, and asking again gives the same.
     Invalid,
@@ -128,11 +163,18 @@ impl ConnectError {
         self.failure.class()
     }
 
-    /// How long the server asks to be left alone, an hour at most.
+    /// The origin that the failure comes from.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// How long, from now, the server asks to be left alone; five minutes at most.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self.failure {
             Failure::Status { retry_after, .. } => retry_after,
+            Failure::Paused { until } => Some((until - Utc::now()).to_std().unwrap_or_default()),
             _ => None,
         }
     }
@@ -145,16 +187,26 @@ impl ConnectError {
             | Failure::Status { .. }
             | Failure::NotJson
             | Failure::NotConnect
-            | Failure::TooLarge(_) => Reason::ConnectUnavailable,
+            | Failure::TooLarge(_)
+            | Failure::EntryTooLarge(_)
+            | Failure::TooMany(_)
+            | Failure::Paused { .. }
+            | Failure::Open { .. }
+            | Failure::Throttled => Reason::ConnectUnavailable,
             Failure::Unauthorized => Reason::TokenRejected,
             Failure::Forbidden => Reason::AccessDenied,
             Failure::NotFound => match self.subject {
-                Subject::Item(_) => Reason::ItemNotFound,
-                Subject::Vaults | Subject::Items(_) => Reason::VaultNotFound,
+                Subject::Item(_) | Subject::File(..) => Reason::ItemNotFound,
+                Subject::Vaults | Subject::Vault(_) | Subject::Items(_) | Subject::Health => {
+                    Reason::VaultNotFound
+                }
             },
-            Failure::BadRequest | Failure::BadId | Failure::WrongItem | Failure::Moved => {
-                Reason::InvalidResponse
-            }
+            Failure::FileTooLarge(_) => Reason::SecretTooLarge,
+            Failure::BadRequest
+            | Failure::NotSendable
+            | Failure::BadId
+            | Failure::WrongItem
+            | Failure::Moved => Reason::InvalidResponse,
         }
     }
 }
@@ -168,13 +220,37 @@ impl Failure {
             | Self::Status { .. }
             | Self::NotJson
             | Self::NotConnect
-            | Self::TooLarge(_) => Class::Unavailable,
+            | Self::TooLarge(_)
+            | Self::EntryTooLarge(_)
+            | Self::TooMany(_)
+            | Self::Paused { .. }
+            | Self::Open { .. }
+            | Self::Throttled => Class::Unavailable,
             Self::Unauthorized | Self::Forbidden => Class::Refused,
             Self::NotFound => Class::NotFound,
-            Self::BadRequest | Self::BadId | Self::WrongItem => Class::Invalid,
+            Self::BadRequest
+            | Self::NotSendable
+            | Self::FileTooLarge(_)
+            | Self::BadId
+            | Self::WrongItem => Class::Invalid,
             Self::Moved => Class::Moved,
         }
     }
+
+    /// Whether nothing was sent, so that what an earlier host said is worth more.
+    pub(super) fn is_skip(self) -> bool {
+        matches!(self, Self::Paused { .. } | Self::Open { .. } | Self::Throttled)
+    }
+
+    /// Whether asking the same hosts again a moment later may give something else. What is too large is so
+    /// the next time, too, and what was not sent says itself when to come again.
+    pub(super) fn may_pass(self) -> bool {
+        matches!(self, Self::NoAnswer(_) | Self::Status { .. } | Self::NotJson | Self::NotConnect)
+    }
+}
+
+fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 impl fmt::Display for Subject {
@@ -182,7 +258,12 @@ impl fmt::Display for Subject {
         // Names are quoted with their control characters escaped: others chose them.
         match self {
             Self::Vaults => f.write_str("the list of vaults"),
+            Self::Vault(vault) => write!(f, "vault {vault}"),
             Self::Items(vault) => write!(f, "the items of vault {vault}"),
+            Self::File(item, file) => {
+                write!(f, "file {file} of item {:?} ({})", item.title, item.item_id)
+            }
+            Self::Health => f.write_str("the server's health"),
             Self::Item(item) => {
                 write!(f, "item {:?} ({}) of vault {:?}", item.title, item.item_id, item.vault_name)
             }

@@ -2,133 +2,132 @@
 //! item for whoever holds a grant for it.
 //!
 //! A client never changes: another address, token or authority is another client, so that no call can go
-//! to one server with the token of another. It does not try again; whoever called knows when to.
+//! to one server with the token of another.
+//!
+//! A server may have several hosts. A call goes to the first that may be asked, and on to the next where
+//! that one is unavailable; when none answers, they are gone through again, within a budget. A host that
+//! asked to be left alone is, and so is one whose breaker is open. Whoever calls may repeat a call later
+//! and need not do so at once.
 
 mod body;
+mod breaker;
+mod call;
+mod config;
 mod error;
+mod health;
+mod host;
+mod list;
 mod model;
+mod observe;
+mod rate;
+mod retry;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Url, redirect, retry};
-use rustls::crypto::CryptoProvider;
-use secrecy::{ExposeSecret, SecretString};
-use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
-use zeroize::Zeroizing;
 
+pub use breaker::{BreakerState, CoolDown};
+pub use config::{BuildError, ClientConfig, Proxy};
 pub use error::{Cause, Class, ConnectError, Failure, Subject};
-pub use model::{
-    Dependency, Field, FileContent, Item, ItemSummary, MAX_NAME, Section, ServerHealth, State,
-    Value, Vault,
-};
+pub use health::{Dependency, ServerHealth};
+pub use host::HostState;
+pub use list::ListLimits;
+pub use model::{Field, FileContent, Item, ItemSummary, MAX_NAME, Section, State, Value, Vault};
+pub use observe::{Call, NoObserver, Observer, Operation};
+pub use retry::Retries;
+pub use token::{Access, Rights, TokenClaims, VaultScope};
+
+use breaker::Breaker;
+use call::{Failed, Request};
+use host::{Host, Hosts};
+use rate::Rate;
+use retry::Budget;
 
 use crate::policy::{GrantedRef, ItemIdentity};
 
-/// What a [`Client`] is built from.
-pub struct ClientConfig {
-    /// Origins, `https://connect.internal:8443`. Whether `http://` is allowed is not decided here.
-    pub hosts: Vec<String>,
-    /// The Connect token. White space around it is dropped.
-    pub token: SecretString,
-    /// The only authorities to trust, in PEM; those of the system when absent.
-    pub ca_pem: Option<Vec<u8>>,
-    /// How long a connection may take to open.
-    pub connect_timeout: Duration,
-    /// How long a call may take in all, from when it has a permit to the end of the answer.
-    pub call_timeout: Duration,
-    /// The largest item, in bytes of its answer.
-    pub item_body_limit: usize,
-    /// The largest list, in bytes of its answer.
-    pub list_body_limit: usize,
-    /// Calls in flight; further ones wait. At least 1.
-    pub concurrency: usize,
-}
-
-/// Why a client cannot be built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    /// The host is not an origin of `http` or `https`.
-    #[error("the host is not an origin such as https://connect.internal:8443")]
-    Host,
-    /// The token is empty or has characters that a header cannot carry.
-    #[error("the token is empty or not a token")]
-    Token,
-    /// The authorities are no certificates in PEM, or there is none among them.
-    #[error("the authority's certificates cannot be read, or there are none")]
-    Ca,
-    /// The system's authorities cannot be read, or the process has no TLS provider.
-    #[error("TLS cannot be set up; does the system have certificates of authorities?")]
-    Tls,
-}
+/// The longest id of a file.
+const FILE_ID_MAX: usize = 64;
 
 /// A client of one Connect server with one token.
 pub struct Client {
     http: reqwest::Client,
-    /// Without a slash at the end.
-    origin: Arc<str>,
+    hosts: Hosts,
+    observer: Arc<dyn Observer>,
     permits: Semaphore,
+    rate: Rate,
+    budget: Budget,
+    retries: Retries,
+    call_timeout: Duration,
+    heartbeat_timeout: Duration,
     item_body_limit: usize,
-    list_body_limit: usize,
+    file_body_limit: usize,
+    list_limits: ListLimits,
+    claims: TokenClaims,
+    token_identity: [u8; 32],
 }
 
 impl Client {
     /// Builds a client. No call is made yet.
     ///
-    /// Redirects are not followed and proxies of the environment not used, either of which would take the
-    /// token elsewhere.
+    /// Redirects are not followed, which would take the token elsewhere.
     ///
     /// # Errors
     /// What of the configuration cannot be used, and [`BuildError::Tls`] when no TLS provider is installed.
     pub fn new(config: ClientConfig) -> Result<Self, BuildError> {
-        let url = origin(config.hosts.first().map(String::as_str).unwrap_or_default())?;
-        if CryptoProvider::get_default().is_none() {
-            return Err(BuildError::Tls); // reqwest would panic.
-        }
-        let concurrency = config.concurrency.clamp(1, Semaphore::MAX_PERMITS);
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers(&config.token)?)
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .no_proxy()
-            // A connection that hangs goes with its call. One of HTTP/2 would stay and take the next calls, too.
-            .http1_only()
-            .pool_max_idle_per_host(concurrency)
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.call_timeout);
-        let own_authorities = config.ca_pem.is_some();
-        if let Some(pem) = config.ca_pem {
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| BuildError::Ca)?;
-            if certificates.is_empty() {
-                return Err(BuildError::Ca);
-            }
-            builder = builder.tls_certs_only(certificates);
-        } else if url.scheme() == "http" {
-            builder = builder.tls_certs_only([]); // Needs no authorities, and an image may have none.
-        }
-        let http = builder
-            .build()
-            .map_err(|_| if own_authorities { BuildError::Ca } else { BuildError::Tls })?;
+        let heartbeat_timeout = config.connect_timeout.min(config.call_timeout);
+        let host = |origin: Arc<str>| {
+            let breaker = Breaker::new(config.cool_down, heartbeat_timeout.saturating_mul(2));
+            Host::new(origin, breaker, Arc::clone(&config.observer))
+        };
+        let (origins, http) = (config.origins()?, config.http()?);
+        let mut hosts = origins.into_iter().map(host);
+        let first = hosts.next().ok_or(BuildError::Host)?;
         Ok(Self {
+            hosts: Hosts { first, others: hosts.collect() },
             http,
-            origin: url.origin().ascii_serialization().into(),
-            permits: Semaphore::new(concurrency),
+            permits: Semaphore::new(config.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            rate: Rate::new(config.requests_per_second),
+            budget: Budget::full(),
+            retries: config.retries,
+            call_timeout: config.call_timeout,
+            heartbeat_timeout,
             item_body_limit: config.item_body_limit,
-            list_body_limit: config.list_body_limit,
+            file_body_limit: config.file_body_limit,
+            list_limits: config.list_limits,
+            claims: TokenClaims::of(config.bare_token()),
+            token_identity: token::identity(config.bare_token()),
+            observer: config.observer,
         })
     }
 
-    /// The origin that the client calls, as it stands in errors.
+    /// The origin that the next call goes to first.
     #[must_use]
-    pub fn host(&self) -> &str {
-        &self.origin
+    pub fn active_host(&self) -> &str {
+        &self.hosts.active().origin
+    }
+
+    /// The hosts in their order, as they stand.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<HostState> {
+        self.hosts.iter().map(Host::state).collect()
+    }
+
+    /// What the token says of itself, unverified.
+    #[must_use]
+    pub fn claims(&self) -> &TokenClaims {
+        &self.claims
+    }
+
+    /// What tells this client's token from any other, without being the token: for binding what was
+    /// fetched with it.
+    #[must_use]
+    pub fn token_identity(&self) -> [u8; 32] {
+        self.token_identity
     }
 
     /// How many calls could start now without waiting for others.
@@ -142,13 +141,36 @@ impl Client {
     /// # Errors
     /// [`ConnectError`]; a 404 is [`Failure::NotConnect`] here, since Connect always has this list.
     pub async fn vaults(&self) -> Result<Vec<Vault>, ConnectError> {
-        self.get("/v1/vaults", self.list_body_limit)
-            .await
-            .map_err(|failure| match failure {
-                Failure::NotFound => Failure::NotConnect,
-                other => other,
-            })
-            .map_err(|failure| self.error(Subject::Vaults, failure))
+        let request = Request::new(Operation::Vaults, "/v1/vaults".to_owned());
+        self.call(&request, move |response| async move {
+            let mut vaults = Vec::new();
+            let take = |vault| {
+                vaults.push(vault);
+                Ok(())
+            };
+            list::read(response, self.list_limits, take).await.map_err(always_there)?;
+            Ok(vaults)
+        })
+        .await
+        .map_err(|failed| failed.about(Subject::Vaults))
+    }
+
+    /// One vault: for servers whose list does not tell the versions of what is in the vaults.
+    ///
+    /// # Errors
+    /// [`ConnectError`], also when the answer is about another vault.
+    pub async fn vault(&self, vault_id: &str) -> Result<Vault, ConnectError> {
+        let subject = || Subject::Vault(shown(vault_id));
+        if !model::is_id(vault_id) {
+            return Err(self.unsent(subject()));
+        }
+        let request = Request::new(Operation::Vault, format!("/v1/vaults/{vault_id}"));
+        self.call(&request, move |response| async move {
+            let vault: Vault = body::read(response, self.list_limits.entry).await?;
+            if &*vault.id == vault_id { Ok(vault) } else { Err(Failure::WrongItem) }
+        })
+        .await
+        .map_err(|failed| failed.about(subject()))
     }
 
     /// The items of a vault without their values, archived and deleted ones among them.
@@ -156,11 +178,27 @@ impl Client {
     /// # Errors
     /// [`ConnectError`], also when the list holds items of another vault.
     pub async fn items(&self, vault_id: &str) -> Result<Vec<ItemSummary>, ConnectError> {
-        self.fetch_items(vault_id).await.map_err(|failure| {
-            // What is no id may be anything, and is not repeated.
-            let id = if model::is_id(vault_id) { vault_id } else { "?" };
-            self.error(Subject::Items(id.into()), failure)
+        let subject = || Subject::Items(shown(vault_id));
+        if !model::is_id(vault_id) {
+            return Err(self.unsent(subject()));
+        }
+        let request = Request::new(Operation::Items, format!("/v1/vaults/{vault_id}/items"));
+        let shared: &Arc<str> = &vault_id.into();
+        self.call(&request, move |response| async move {
+            let mut items = Vec::new();
+            let take = |mut item: ItemSummary| {
+                if item.vault_id != *shared {
+                    return Err(Failure::WrongItem);
+                }
+                item.vault_id = Arc::clone(shared);
+                items.push(item);
+                Ok(())
+            };
+            list::read(response, self.list_limits, take).await?;
+            Ok(items)
         })
+        .await
+        .map_err(|failed| failed.about(subject()))
     }
 
     /// The item that the grant is for, with its values.
@@ -172,123 +210,106 @@ impl Client {
         self.fetch_item(granted.identity()).await
     }
 
-    /// One vault.
+    /// The content of a file of the item that the grant is for. Which files an item has, the item says;
+    /// the answer to this does not name what it is of.
     ///
     /// # Errors
-    /// [`ConnectError`].
-    pub async fn vault(&self, id: &str) -> Result<Vault, ConnectError> {
-        self.get(&format!("/v1/vaults/{id}"), self.item_body_limit)
-            .await
-            .map_err(|failure| self.error(Subject::Items(id.into()), failure))
+    /// [`ConnectError`]; a file beyond the limit is [`Failure::FileTooLarge`].
+    pub async fn file(
+        &self,
+        granted: GrantedRef<'_>,
+        file_id: &str,
+    ) -> Result<FileContent, ConnectError> {
+        self.fetch_file(granted.identity(), file_id).await
     }
 
-    /// Health.
+    /// What the active host says of itself. One request, which waits for nothing and is not repeated.
     ///
     /// # Errors
-    /// [`ConnectError`].
+    /// [`ConnectError`]; a 404 is [`Failure::NotConnect`] here, since Connect always has this page.
     pub async fn health(&self) -> Result<ServerHealth, ConnectError> {
-        self.get("/health", self.item_body_limit)
-            .await
-            .map_err(|failure| self.error(Subject::Vaults, failure))
-    }
-
-    async fn fetch_items(&self, vault_id: &str) -> Result<Vec<ItemSummary>, Failure> {
-        if !model::is_id(vault_id) {
-            return Err(Failure::BadId);
-        }
-        let path = format!("/v1/vaults/{vault_id}/items");
-        let mut items: Vec<ItemSummary> = self.get(&path, self.list_body_limit).await?;
-        let shared: Arc<str> = vault_id.into();
-        for item in &mut items {
-            if item.vault_id != shared {
-                return Err(Failure::WrongItem);
-            }
-            item.vault_id = Arc::clone(&shared);
-        }
-        Ok(items)
+        let request = Request::new(Operation::Health, "/health".to_owned());
+        self.ask_once(&request, move |response| async move {
+            body::read(response, health::BODY_LIMIT).await.map_err(always_there)
+        })
+        .await
+        .map_err(|failed| failed.about(Subject::Health))
     }
 
     async fn fetch_item(&self, identity: &ItemIdentity) -> Result<Item, ConnectError> {
-        self.try_item(identity)
-            .await
-            .map_err(|failure| self.error(Subject::Item(identity.clone()), failure))
+        let subject = || Subject::Item(identity.clone());
+        let Some(path) = item_path(identity) else {
+            return Err(self.unsent(subject()));
+        };
+        let request = Request::new(Operation::Item, path);
+        self.call(&request, move |response| async move {
+            let item: Item = body::read(response, self.item_body_limit).await?;
+            if item.id != identity.item_id || item.vault_id != identity.vault_id {
+                return Err(Failure::WrongItem);
+            }
+            match item.state {
+                State::Active if item.title == identity.title => Ok(item),
+                State::Active => Err(Failure::Moved),
+                State::Archived | State::Deleted => Err(Failure::NotFound),
+            }
+        })
+        .await
+        .map_err(|failed| failed.about(subject()))
     }
 
-    async fn try_item(&self, identity: &ItemIdentity) -> Result<Item, Failure> {
-        let (vault, id) = (&identity.vault_id, &identity.item_id);
-        if !model::is_id(vault) || !model::is_id(id) {
-            return Err(Failure::BadId);
-        }
-        let path = format!("/v1/vaults/{vault}/items/{id}");
-        let item: Item = self.get(&path, self.item_body_limit).await?;
-        if item.id != *id || item.vault_id != *vault {
-            return Err(Failure::WrongItem);
-        }
-        match item.state {
-            State::Active if item.title == identity.title => Ok(item),
-            State::Active => Err(Failure::Moved),
-            State::Archived | State::Deleted => Err(Failure::NotFound),
-        }
+    async fn fetch_file(
+        &self,
+        identity: &ItemIdentity,
+        file_id: &str,
+    ) -> Result<FileContent, ConnectError> {
+        let is_id = token::is_plain(file_id, FILE_ID_MAX);
+        let shown = if is_id { file_id } else { "?" };
+        let subject = || Subject::File(identity.clone(), shown.into());
+        let Some(item) = item_path(identity).filter(|_| is_id) else {
+            return Err(self.unsent(subject()));
+        };
+        let request = Request {
+            operation: Operation::File,
+            path: format!("{item}/files/{file_id}/content"),
+            subject: item.into(),
+        };
+        self.call(&request, move |response| async move {
+            body::content(response, self.file_body_limit).await.map(FileContent::from)
+        })
+        .await
+        .map_err(|failed| failed.about(subject()))
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, limit: usize) -> Result<T, Failure> {
-        // The semaphore is never closed. The permit is held until the answer is read.
-        let _permit = self.permits.acquire().await;
-        let request = self.http.get(format!("{}{path}", self.origin));
-        let response = request.send().await.map_err(body::no_answer)?;
-        body::read(response, limit).await
-    }
-
-    fn error(&self, subject: Subject, failure: Failure) -> ConnectError {
-        ConnectError::new(&self.origin, subject, failure)
+    /// The error of a call that was not made, since no path can be made of its ids.
+    fn unsent(&self, subject: Subject) -> ConnectError {
+        Failed::new(self.hosts.active(), Failure::BadId).about(subject)
     }
 }
 
-/// The URL of an origin, which has nothing but a scheme, a host and perhaps a port.
-fn origin(host: &str) -> Result<Url, BuildError> {
-    let url = Url::parse(host).map_err(|_| BuildError::Host)?;
-    let bare = matches!(url.scheme(), "http" | "https")
-        && url.has_host()
-        && url.path() == "/"
-        && url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    if bare { Ok(url) } else { Err(BuildError::Host) }
+/// The path of an item, if its ids are such as Connect gives.
+fn item_path(identity: &ItemIdentity) -> Option<String> {
+    let (vault, item) = (&identity.vault_id, &identity.item_id);
+    (model::is_id(vault) && model::is_id(item)).then(|| format!("/v1/vaults/{vault}/items/{item}"))
 }
 
-fn headers(token: &SecretString) -> Result<HeaderMap, BuildError> {
-    let token = token.expose_secret().trim();
-    if token.is_empty() {
-        return Err(BuildError::Token);
+/// The id of a vault for an error. What is no id may be anything, and is not repeated.
+fn shown(vault_id: &str) -> Arc<str> {
+    if model::is_id(vault_id) { vault_id.into() } else { "?".into() }
+}
+
+/// The failure of a request for something that every Connect server has.
+fn always_there(failure: Failure) -> Failure {
+    match failure {
+        Failure::NotFound => Failure::NotConnect,
+        other => other,
     }
-    let bearer = Zeroizing::new(format!("Bearer {token}"));
-    let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| BuildError::Token)?;
-    bearer.set_sensitive(true);
-    Ok(HeaderMap::from_iter([
-        (AUTHORIZATION, bearer),
-        (ACCEPT, HeaderValue::from_static("application/json")),
-    ]))
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("host", &self.origin)
+            .field("hosts", &self.hosts())
             .field("available_permits", &self.permits.available_permits())
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for ClientConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientConfig")
-            .field("ca_pem", &self.ca_pem.as_ref().map(Vec::len))
-            .field("connect_timeout", &self.connect_timeout)
-            .field("call_timeout", &self.call_timeout)
-            .field("item_body_limit", &self.item_body_limit)
-            .field("list_body_limit", &self.list_body_limit)
-            .field("concurrency", &self.concurrency)
-            .finish_non_exhaustive() // The token, and the host, which may hold a password until it is checked.
     }
 }

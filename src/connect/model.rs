@@ -12,34 +12,6 @@ use zeroize::Zeroizing;
 /// a longer one.
 pub const MAX_NAME: usize = 1024;
 
-/// Health.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct ServerHealth {
-    /// Version.
-    pub version: String,
-    /// Dependencies.
-    #[serde(default)]
-    pub dependencies: Vec<Dependency>,
-}
-/// Dependency.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Dependency {
-    /// Service.
-    pub service: String,
-    /// Status.
-    pub status: String,
-}
-impl ServerHealth {
-    /// Ready.
-    pub fn is_ready(&self) -> bool {
-        self.dependencies.iter().all(|d| match d.service.as_str() {
-            "account_data" => d.status == "AVAILABLE",
-            "sync" => d.status == "ACTIVE",
-            _ => true,
-        })
-    }
-}
-
 /// A vault.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -171,6 +143,29 @@ impl Value {
     }
 }
 
+/// The content of a file. Never shown by `Debug`, and wiped when it is dropped.
+pub struct FileContent(Zeroizing<Vec<u8>>);
+
+impl FileContent {
+    /// The content itself.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Zeroizing<Vec<u8>>> for FileContent {
+    fn from(content: Zeroizing<Vec<u8>>) -> Self {
+        Self(content)
+    }
+}
+
+impl fmt::Debug for FileContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FileContent([REDACTED])")
+    }
+}
+
 impl From<String> for Value {
     fn from(value: String) -> Self {
         Self(Zeroizing::new(value))
@@ -180,30 +175,6 @@ impl From<String> for Value {
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Value([REDACTED])")
-    }
-}
-
-/// What a file holds. Never shown by `Debug`, and wiped when it is dropped.
-#[derive(Clone)]
-pub struct FileContent(Zeroizing<Vec<u8>>);
-
-impl FileContent {
-    /// The bytes themselves.
-    #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<Vec<u8>> for FileContent {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-}
-
-impl fmt::Debug for FileContent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FileContent([REDACTED])")
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod connection;
 mod message;
+mod observed;
 mod persist;
 mod start;
 mod status;
@@ -295,7 +296,7 @@ impl ServerTask {
         let Some(spec) = self.known.get(name).map(|k| k.spec.clone()) else {
             return;
         };
-        let state = match self.connection(&spec).await {
+        let state = match self.connection(name, &spec).await {
             Ok(config) => {
                 let fingerprint = fingerprint(&spec, &config);
                 let is_same =

@@ -1,4 +1,6 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -22,8 +24,11 @@ pub struct Metrics {
     decisions: Family<OutcomeLabels, Counter>,
     secret_changes: Family<ChangeLabel, Counter>,
     api_writes: Family<WriteLabels, Counter>,
-    connect_calls: Family<CallLabels, Counter>,
+    connect_requests: Family<CallLabels, Counter>,
     connect_seconds: Family<OperationLabel, Histogram>,
+    connect_breaker_open: Family<HostLabels, Gauge>,
+    /// The hosts with a series of the family before, by server.
+    connect_hosts: Mutex<BTreeMap<String, BTreeSet<String>>>,
     poll_timestamp: Family<ServerLabel, Gauge<f64, AtomicU64>>,
     queue: Family<LaneLabel, Gauge>,
     requests: Gauge,
@@ -62,7 +67,13 @@ struct WriteLabels {
 struct CallLabels {
     server: String,
     operation: &'static str,
-    result: &'static str,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HostLabels {
+    server: String,
+    host: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -97,10 +108,12 @@ impl Metrics {
             decisions: Family::default(),
             secret_changes: Family::default(),
             api_writes: Family::default(),
-            connect_calls: Family::default(),
+            connect_requests: Family::default(),
             connect_seconds: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.001, 2.0, 14))
             }),
+            connect_breaker_open: Family::default(),
+            connect_hosts: Mutex::default(),
             poll_timestamp: Family::default(),
             queue: Family::default(),
             requests: Gauge::default(),
@@ -139,12 +152,21 @@ impl Metrics {
         );
         registry.register("secret_changes", "Changes made to Secrets", self.secret_changes.clone());
         registry.register("api_writes", "Writes to the API server", self.api_writes.clone());
-        registry.register("connect_calls", "Calls to Connect", self.connect_calls.clone());
+        registry.register(
+            "connect_requests",
+            "Requests to Connect by what came of them",
+            self.connect_requests.clone(),
+        );
         registry.register_with_unit(
-            "connect_call_duration",
-            "How long calls to Connect take",
+            "connect_request_duration",
+            "How long requests to Connect take",
             Unit::Seconds,
             self.connect_seconds.clone(),
+        );
+        registry.register(
+            "connect_breaker_open",
+            "1 while a host of Connect is left alone because it seems to be down",
+            self.connect_breaker_open.clone(),
         );
         registry.register_with_unit(
             "last_poll_timestamp",
@@ -210,19 +232,45 @@ impl Metrics {
         self.api_writes.get_or_create(&WriteLabels { kind, verb, result }).inc();
     }
 
-    /// A call to Connect has ended.
-    pub fn called(
+    /// A request to Connect has ended.
+    pub fn connect_called(
         &self,
         server: &str,
         operation: &'static str,
-        result: &'static str,
+        code: &'static str,
         took: Duration,
     ) {
-        let labels = CallLabels { server: server.to_owned(), operation, result };
-        self.connect_calls.get_or_create(&labels).inc();
+        let labels = CallLabels { server: server.to_owned(), operation, code };
+        self.connect_requests.get_or_create(&labels).inc();
         self.connect_seconds
             .get_or_create(&OperationLabel { operation })
             .observe(took.as_secs_f64());
+    }
+
+    /// A host of a server is asked.
+    pub fn breaker_closed(&self, server: &str, host: &str) {
+        self.set_breaker(server, host, 0);
+    }
+
+    /// A host of a server is left alone, since it seems to be down.
+    pub fn breaker_opened(&self, server: &str, host: &str) {
+        self.set_breaker(server, host, 1);
+    }
+
+    fn set_breaker(&self, server: &str, host: &str, value: i64) {
+        let mut hosts = self.connect_hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.entry(server.to_owned()).or_default().insert(host.to_owned());
+        let labels = HostLabels { server: server.to_owned(), host: host.to_owned() };
+        self.connect_breaker_open.get_or_create(&labels).set(value);
+    }
+
+    /// A server has other hosts from now on: so are its series.
+    pub fn forget_breakers(&self, server: &str) {
+        let mut hosts = self.connect_hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        for host in hosts.remove(server).unwrap_or_default() {
+            let labels = HostLabels { server: server.to_owned(), host };
+            self.connect_breaker_open.remove(&labels);
+        }
     }
 
     /// A server has answered a poll, at a Unix time.
@@ -234,6 +282,7 @@ impl Metrics {
 
     /// A server is gone: so is its series.
     pub fn forget_server(&self, server: &str) {
+        self.forget_breakers(server);
         self.poll_timestamp.remove(&ServerLabel { server: server.to_owned() });
     }
 

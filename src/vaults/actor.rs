@@ -313,8 +313,9 @@ impl Actor {
         let before = self.current();
         if connect != before.connect {
             self.publish(View { connect, ..before });
-            (self.on_news)(News::Connect);
         }
+        // Also where it says the same: what the token says of itself may be about to end.
+        (self.on_news)(News::Connect);
     }
 
     fn current(&self) -> View {

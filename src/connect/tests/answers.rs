@@ -12,7 +12,7 @@ async fn vaults_are_listed_with_the_token_and_the_user_agent() {
     let mut config = config(&format!("{}/", server.origin));
     config.token = format!(" {TOKEN}\n").into();
     let client = client(config);
-    assert_eq!(client.host(), server.origin);
+    assert_eq!(client.active_host(), server.origin);
     let vaults = client.vaults().await.unwrap();
     assert_eq!(vaults.len(), 2);
     assert_eq!(&*vaults[0].id, VAULT);
@@ -73,18 +73,95 @@ async fn an_item_comes_with_its_values_and_nothing_else() {
 
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_not_read() {
-    let long = format!("[{}]", " ".repeat(5000));
+    let long = format!("[{}]", " ".repeat(9000));
     let chunked = Reply::Raw(format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{long}\r\n0\r\n\r\n",
         long.len()
     ));
     for reply in [json("200 OK", &long), chunked] {
-        let error = vaults_error(reply).await;
+        let error = vaults_error(reply.clone()).await;
+        assert_eq!((error.failure(), error.class()), (Failure::TooLarge(8192), Class::Unavailable));
+        let error = item_error(reply).await;
         assert_eq!((error.failure(), error.class()), (Failure::TooLarge(4096), Class::Unavailable));
     }
-    let just = format!("[{}]", " ".repeat(4094));
+    let just = format!("[{}]", " ".repeat(8190));
     let server = Server::start(json("200 OK", &just)).await;
     assert!(client(config(&server.origin)).vaults().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_list_is_bounded_by_its_entries_too() {
+    let vault = |pad: usize| {
+        format!(r#"{{"id":"{VAULT}","name":"services","description":"{}"}}"#, "x".repeat(pad))
+    };
+    let list = |count: usize, pad: usize| format!("[{}]", vec![vault(pad); count].join(","));
+    let server = Server::start(json("200 OK", &list(10, 100))).await;
+    assert_eq!(client(config(&server.origin)).vaults().await.unwrap().len(), 10);
+    for (body, failure) in
+        [(list(11, 100), Failure::TooMany(10)), (list(1, 4096), Failure::EntryTooLarge(4096))]
+    {
+        let error = vaults_error(json("200 OK", &body)).await;
+        assert_eq!((error.failure(), error.class()), (failure, Class::Unavailable));
+    }
+}
+
+#[tokio::test]
+async fn a_long_list_is_read_in_pieces() {
+    let row = |number: usize| {
+        format!(
+            r#"{{"id":"item{number:022}","title":"a \"]}} {number}","vault":{{"id":"{VAULT}"}},"version":{number}}}"#
+        )
+    };
+    let rows: Vec<String> = (0..20_000).map(row).collect();
+    let server = Server::start(json("200 OK", &format!(" [{}]\n", rows.join(" ,\n")))).await;
+    let mut config = config(&server.origin);
+    config.list_limits = ListLimits { body: 64 << 20, entry: 256, entries: 20_000 };
+    let items = client(config).items(VAULT).await.unwrap();
+    assert_eq!(items.len(), 20_000);
+    let last = items.last().unwrap();
+    assert_eq!((&*last.title, last.version), ("a \"]} 19999", 19_999));
+    assert!(items.iter().all(|item| Arc::ptr_eq(&item.vault_id, &items[0].vault_id)));
+}
+
+#[tokio::test]
+async fn one_vault_can_be_asked_for() {
+    let vault = |id: &str| format!(r#"{{"id":"{id}","name":"services","contentVersion":7}}"#);
+    let server = Server::start(json("200 OK", &vault(VAULT))).await;
+    let found = client(config(&server.origin)).vault(VAULT).await.unwrap();
+    assert_eq!((&*found.name, found.content_version), ("services", Some(7)));
+    assert_eq!(server.paths(), [format!("/v1/vaults/{VAULT}")]);
+
+    let server = Server::start(json("200 OK", &vault(OTHER))).await;
+    let error = client(config(&server.origin)).vault(VAULT).await.unwrap_err();
+    assert_eq!((error.failure(), error.class()), (Failure::WrongItem, Class::Invalid));
+    let server = Server::start(json("404 X", &error_body(404))).await;
+    let error = client(config(&server.origin)).vault(VAULT).await.unwrap_err();
+    assert_eq!((error.class(), error.reason()), (Class::NotFound, Reason::VaultNotFound));
+    assert_silent(&error);
+}
+
+#[tokio::test]
+async fn health_is_what_the_server_says_and_takes_no_permit() {
+    let body = r#"{"name":"1Password Connect API","version":"1.8.1","dependencies":[
+        {"service":"sqlite","status":"ACTIVE","message":"Connected"},
+        {"service":"sync","status":"TOKEN_NEEDED"}]}"#;
+    let server = Server::answering(move |path, _| match path {
+        "/health" => json("200 OK", body),
+        _ => Reply::Stall(""),
+    })
+    .await;
+    let client = client(config(&server.origin));
+    let calls = futures::future::join_all((0..2).map(|_| client.vaults()));
+    let look = async {
+        until(|| client.available_permits() == 0).await;
+        let health = client.health().await.unwrap();
+        assert_eq!((health.version.as_str(), health.is_ready()), ("1.8.1", false));
+        assert_eq!(health.obstacle().unwrap().service, "sync");
+    };
+    tokio::select! {
+        _ = calls => panic!("a hung call ended"),
+        () = look => {}
+    }
 }
 
 #[tokio::test]
@@ -95,7 +172,7 @@ async fn calls_beyond_the_limit_wait() {
     let client = client(config);
     let calls = futures::future::join_all((0..5).map(|_| client.vaults()));
     let look = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        until(|| server.heads().len() == 2).await;
         assert_eq!((server.heads().len(), client.available_permits()), (2, 0));
     };
     let (results, ()) = tokio::join!(calls, look);
@@ -127,7 +204,7 @@ async fn an_archived_or_deleted_item_is_not_found() {
     for state in ["ARCHIVED", "DELETED"] {
         let state = format!(r#""state":"{state}","#);
         let error = item_error(json("200 OK", &item_body(ITEM, VAULT, "orders", &state))).await;
-        assert_eq!((error.failure(), error.class()), (Failure::NotFound, Class::Refused));
+        assert_eq!((error.failure(), error.class()), (Failure::NotFound, Class::NotFound));
         assert_eq!(error.reason(), Reason::ItemNotFound);
     }
     let novel = item_body(ITEM, VAULT, "orders", r#""state":"NOVEL","#);
@@ -142,6 +219,9 @@ async fn what_is_no_id_is_not_sent() {
     let server = Server::start(json("200 OK", "[]")).await;
     let client = client(config(&server.origin));
     for id in ["", "short", "../../../../../health?x=abc", "vaultaaaaaaaaaaaaaaaaaaaa/", CANARY] {
+        let error = client.vault(id).await.unwrap_err();
+        assert_eq!((error.failure(), error.class()), (Failure::BadId, Class::Invalid));
+        assert_silent(&error);
         let error = client.items(id).await.unwrap_err();
         assert_eq!((error.failure(), error.class()), (Failure::BadId, Class::Invalid));
         assert_silent(&error);

@@ -7,8 +7,9 @@ async fn refusals_are_told_apart() {
     for (status, failure, class, reason) in [
         (401, Failure::Unauthorized, Class::Refused, Reason::TokenRejected),
         (403, Failure::Forbidden, Class::Refused, Reason::AccessDenied),
-        (404, Failure::NotFound, Class::Refused, Reason::ItemNotFound),
+        (404, Failure::NotFound, Class::NotFound, Reason::ItemNotFound),
         (400, Failure::BadRequest, Class::Invalid, Reason::InvalidResponse),
+        (413, Failure::NotSendable, Class::Invalid, Reason::InvalidResponse),
     ] {
         let error = item_error(json(&format!("{status} X"), &error_body(status))).await;
         assert_eq!(error.failure(), failure);
@@ -95,10 +96,7 @@ async fn a_hung_server_times_out_and_gives_its_permit_back() {
 
 #[tokio::test]
 async fn no_connection_and_no_tls_have_their_words() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let error = client(config(&format!("http://{address}"))).vaults().await.unwrap_err();
+    let error = client(config(&nowhere().await)).vaults().await.unwrap_err();
     assert_eq!(error.failure(), Failure::NoAnswer(Cause::Refused));
     assert!(error.to_string().ends_with("the list of vaults: no answer: connection refused"));
 

@@ -1,8 +1,12 @@
 //! The client against a listener that gives canned answers.
 
 mod answers;
+mod breakers;
 mod failures;
+mod files;
+mod hosts;
 mod offline;
+mod retries;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,7 +33,10 @@ enum Reply {
     Reset,
 }
 
-/// A listener that gives every request the same reply.
+/// What a server replies to the path of a request, which is the how-manieth from 0.
+type Script = Arc<dyn Fn(&str, usize) -> Reply + Send + Sync>;
+
+/// A listener that gives canned replies.
 struct Server {
     origin: String,
     heads: Arc<Mutex<Vec<String>>>,
@@ -37,7 +44,13 @@ struct Server {
 }
 
 impl Server {
+    /// Gives every request the same reply.
     async fn start(reply: Reply) -> Self {
+        Self::answering(move |_, _| reply.clone()).await
+    }
+
+    async fn answering(script: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
+        let script: Script = Arc::new(script);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let heads = Arc::new(Mutex::new(Vec::new()));
@@ -46,7 +59,7 @@ impl Server {
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                let (reply, seen) = (reply.clone(), Arc::clone(&seen));
+                let (script, seen) = (Arc::clone(&script), Arc::clone(&seen));
                 tokio::spawn(async move {
                     let mut head = Vec::new();
                     while !head.ends_with(b"\r\n\r\n") {
@@ -55,8 +68,14 @@ impl Server {
                             Err(_) => return,
                         }
                     }
-                    seen.lock().unwrap().push(String::from_utf8(head).unwrap());
-                    match reply {
+                    let head = String::from_utf8(head).unwrap();
+                    let path = path_of(&head);
+                    let number = {
+                        let mut seen = seen.lock().unwrap();
+                        seen.push(head);
+                        seen.len() - 1
+                    };
+                    match script(&path, number) {
                         Reply::Raw(text) => {
                             let _ = stream.write_all(text.as_bytes()).await;
                         }
@@ -75,6 +94,31 @@ impl Server {
     fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
+
+    /// The paths that were asked for, in the order in which they came.
+    fn paths(&self) -> Vec<String> {
+        self.heads().iter().map(|head| path_of(head)).collect()
+    }
+}
+
+fn path_of(head: &str) -> String {
+    head.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+/// An origin where nothing listens.
+async fn nowhere() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// Waits for something to hold, and fails after seconds.
+async fn until(holds: impl Fn() -> bool) {
+    let look = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), look).await.expect("it never held");
 }
 
 fn http(status: &str, headers: &str, body: &str) -> Reply {
@@ -102,12 +146,24 @@ fn config(host: &str) -> ClientConfig {
         hosts: vec![host.to_owned()],
         token: TOKEN.into(),
         ca_pem: None,
+        proxy: Proxy::None,
+        observer: Arc::new(NoObserver),
         connect_timeout: Duration::from_millis(500),
         call_timeout: Duration::from_secs(5),
+        retries: Retries { rounds: 0, first: Duration::ZERO, max: Duration::ZERO },
+        cool_down: CoolDown { first: Duration::from_secs(60), max: Duration::from_secs(60) },
         item_body_limit: 4096,
-        list_body_limit: 4096,
+        file_body_limit: 4096,
+        list_limits: ListLimits { body: 8192, entry: 4096, entries: 10 },
         concurrency: 2,
+        requests_per_second: None,
     }
+}
+
+/// A configuration for servers, in this order.
+fn config_of<'a>(servers: impl IntoIterator<Item = &'a Server>) -> ClientConfig {
+    let hosts = servers.into_iter().map(|server| server.origin.clone()).collect();
+    ClientConfig { hosts, ..config("") }
 }
 
 fn client(config: ClientConfig) -> Client {

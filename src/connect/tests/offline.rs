@@ -17,7 +17,9 @@ fn a_configuration_that_cannot_work_is_refused() {
         |c| c.hosts = vec!["https://connect.internal/v1".into()],
         |c| c.hosts = vec!["https://user:canary@connect.internal".into()],
         |c| c.hosts = vec!["https://connect.internal?x=1".into()],
-        |c| c.hosts = Vec::new(),
+        |c| c.hosts = vec![String::new()],
+        |c| c.hosts.clear(),
+        |c| c.hosts.push("connect.internal".into()),
     ] {
         assert_eq!(built(change), Some(BuildError::Host));
     }
@@ -42,7 +44,7 @@ fn a_configuration_that_cannot_work_is_refused() {
 #[test]
 fn neither_client_nor_configuration_shows_the_token() {
     let config = config("https://connect.internal");
-    let sent = headers(&config.token).unwrap();
+    let sent = config::headers(TOKEN).unwrap();
     let text = format!("{config:?}{config:#?}{sent:?}");
     let client = client(config);
     let text = format!("{text}{client:?}{client:#?}");

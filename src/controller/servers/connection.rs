@@ -1,45 +1,73 @@
 //! What it takes to talk to a server: a token that may be sent to its host, and an authority.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
+use super::observed::Observed;
 use super::{Broken, ServerTask};
 use crate::api::{
-    ALLOWED_HOSTS_ANNOTATION, ConnectServerSpec, PURPOSE_CONNECT_TOKEN, PURPOSE_LABEL, Reason,
-    normalized_origin,
+    ALLOWED_HOSTS_ANNOTATION, ConnectServerSpec, PURPOSE_CONNECT_TOKEN, PURPOSE_LABEL, Persistence,
+    Reason, normalized_origin,
 };
-use crate::connect::{BuildError, ClientConfig};
+use crate::connect::{BuildError, Client, ClientConfig, CoolDown, ListLimits, Proxy, Retries};
 use crate::index::ObjectKey;
 use crate::kube_io::ApiError;
 
 impl ServerTask {
     pub(super) async fn connection(
         &self,
+        server: &str,
         spec: &ConnectServerSpec,
     ) -> Result<ClientConfig, Failure> {
         let token = self.token(spec).await?;
         let ca_pem = self.authority(spec).await?;
         let limit =
             spec.limits.as_ref().and_then(|l| l.concurrency).and_then(|c| usize::try_from(c).ok());
+        let settings = &self.config.settings;
         Ok(ClientConfig {
             hosts: spec.origins(),
             token,
             ca_pem,
-            connect_timeout: self.config.settings.connect_timeout,
-            call_timeout: self.config.settings.call_timeout,
-            item_body_limit: self.config.settings.item_body_limit,
-            list_body_limit: self.config.settings.list_body_limit,
-            concurrency: limit.unwrap_or(self.config.settings.server_concurrency),
+            proxy: Proxy::None,
+            observer: Arc::new(Observed {
+                server: server.to_owned(),
+                metrics: self.config.metrics.clone(),
+            }),
+            connect_timeout: settings.connect_timeout,
+            call_timeout: settings.call_timeout,
+            retries: Retries {
+                rounds: settings.connect_retries,
+                first: settings.connect_retry_first,
+                max: settings.connect_retry_max,
+            },
+            cool_down: CoolDown { first: settings.cool_down_first, max: settings.cool_down_max },
+            item_body_limit: settings.item_body_limit,
+            file_body_limit: settings.file_body_limit,
+            list_limits: ListLimits {
+                body: settings.list_body_limit,
+                entry: settings.list_entry_limit,
+                entries: settings.list_entries,
+            },
+            concurrency: limit.unwrap_or(settings.server_concurrency),
+            requests_per_second: spec
+                .limits
+                .as_ref()
+                .and_then(|l| l.requests_per_second)
+                .and_then(|r| u32::try_from(r).ok())
+                .and_then(NonZeroU32::new),
         })
     }
 
-    /// Reads the token, after its Secret's metadata said that it is one and may be sent to the host.
+    /// Reads the token, after its Secret's metadata said that it is one and may be sent to the hosts.
     async fn token(&self, spec: &ConnectServerSpec) -> Result<SecretString, Failure> {
         let (reference, namespace) = (&spec.token_secret_ref, &self.config.namespace);
-        let (name, key, origin) = (&reference.name, reference.key(), spec.origin());
+        let (name, key, origins) = (&reference.name, reference.key(), spec.origins().join(","));
         let Some(metadata) = self.secrets.get(name) else {
             return Err(Failure::broken(
                 Reason::TokenNotFound,
@@ -47,7 +75,7 @@ impl ServerTask {
                     "there is no Secret {name} in namespace {namespace}; make it: kubectl --namespace {namespace} \
                      create secret generic {name} --from-file={key}=<file> && kubectl --namespace {namespace} \
                      label secret {name} {PURPOSE_LABEL}={PURPOSE_CONNECT_TOKEN} && kubectl --namespace \
-                     {namespace} annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={origin}"
+                     {namespace} annotate secret {name} {ALLOWED_HOSTS_ANNOTATION}={origins}"
                 ),
             ));
         };
@@ -71,10 +99,9 @@ impl ServerTask {
         }
     }
 
-    /// Whether a Secret is marked as a token and may be sent to the server's host.
+    /// Whether a Secret is marked as a token and may be sent to each of the server's hosts.
     fn check_token(&self, spec: &ConnectServerSpec, metadata: &ObjectMeta) -> Result<(), Failure> {
-        let (name, namespace, origin) =
-            (&spec.token_secret_ref.name, &self.config.namespace, spec.origin());
+        let (name, namespace) = (&spec.token_secret_ref.name, &self.config.namespace);
         let labelled =
             metadata.labels.as_ref().and_then(|l| l.get(PURPOSE_LABEL)).map(String::as_str);
         if labelled != Some(PURPOSE_CONNECT_TOKEN) {
@@ -88,19 +115,21 @@ impl ServerTask {
             ));
         }
         let allowed = metadata.annotations.as_ref().and_then(|a| a.get(ALLOWED_HOSTS_ANNOTATION));
-        let hosts = allowed.map(String::as_str).unwrap_or_default();
-        if !hosts.split(',').any(|host| normalized_origin(host) == origin) {
+        let allowed = allowed.map(String::as_str).unwrap_or_default();
+        let allowed: Vec<String> = allowed.split(',').map(normalized_origin).collect();
+        let missing: Vec<String> =
+            spec.origins().into_iter().filter(|origin| !allowed.contains(origin)).collect();
+        if !missing.is_empty() {
             // In one word, whatever somebody wrote into the annotation: the command is for a shell.
-            let known = hosts.split(',').map(normalized_origin);
-            let all: Vec<String> = known
-                .filter(|host| !host.is_empty() && host.chars().all(is_of_origin))
-                .chain([origin.clone()])
-                .collect();
-            let all = all.join(",");
+            let known = allowed
+                .into_iter()
+                .filter(|host| !host.is_empty() && host.chars().all(is_of_origin));
+            let all = known.chain(missing.iter().cloned()).collect::<Vec<_>>().join(",");
+            let missing = missing.join(" and ");
             return Err(Failure::broken(
                 Reason::TokenNotForHost,
                 format!(
-                    "Secret {name} does not allow its token to be sent to {origin}; to allow it: kubectl \
+                    "Secret {name} does not allow its token to be sent to {missing}; to allow it: kubectl \
                      --namespace {namespace} annotate --overwrite secret {name} {ALLOWED_HOSTS_ANNOTATION}={all}"
                 ),
             ));
@@ -180,17 +209,17 @@ pub(super) fn unbuilt(error: BuildError, spec: &ConnectServerSpec) -> Broken {
         BuildError::Ca | BuildError::Tls => Reason::CaInvalid,
         BuildError::Host => Reason::ConnectUnavailable,
     };
-    Broken { reason, message: format!("no client for {}: {error}", spec.origin()) }
+    Broken { reason, message: format!("no client for {}: {error}", spec.origins().join(", ")) }
 }
 
 /// What cached values are bound to, besides the server's name: the token and the hosts that gave them.
-pub(super) fn connection_digest(config: &ClientConfig) -> [u8; 32] {
+pub(super) fn connection_digest(client: &Client) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(b"portcullis connection");
-    let hosts = config.hosts.iter().map(String::as_bytes);
-    for part in hosts.chain([config.token.expose_secret().as_bytes()]) {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
+    hash.update(client.token_identity());
+    for host in client.hosts() {
+        hash.update((host.origin.len() as u64).to_be_bytes());
+        hash.update(host.origin.as_bytes());
     }
     hash.finalize().into()
 }
@@ -199,12 +228,17 @@ pub(super) fn connection_digest(config: &ClientConfig) -> [u8; 32] {
 pub(super) fn fingerprint(spec: &ConnectServerSpec, config: &ClientConfig) -> [u8; 32] {
     let mut hash = Sha256::new();
     let interval = spec.poll_interval().map(|i| i.as_millis()).unwrap_or_default();
+    let hosts = config.hosts.join(",");
+    let rate = config.requests_per_second.map_or(0, NonZeroU32::get);
+    let persists = spec.persistence() == Persistence::Secret;
     for part in [
-        config.hosts.join(",").as_bytes(),
+        hosts.as_bytes(),
         config.token.expose_secret().as_bytes(),
         config.ca_pem.as_deref().unwrap_or_default(),
         &config.concurrency.to_be_bytes(),
         &interval.to_be_bytes(),
+        &rate.to_be_bytes(),
+        &[u8::from(persists)],
     ] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);

@@ -21,7 +21,8 @@ impl ServerTask {
     ) -> SlotState {
         let concurrency = config.concurrency;
         let server_name: Arc<str> = name.into();
-        let origin = Origin { server: server_name.clone(), connection: connection_digest(&config) };
+        // The breakers of the client before are no more, and nor may be its hosts.
+        self.config.metrics.forget_breakers(name);
         let client = match Client::new(config) {
             Ok(client) => client,
             Err(error) => return SlotState::Broken(unbuilt(error, spec)),
@@ -29,7 +30,8 @@ impl ServerTask {
         if let Some(known) = self.known.get_mut(name) {
             known.fingerprint = Some(fingerprint);
         }
-        let scope = self.config.cache.scope(origin);
+        let connection = connection_digest(&client);
+        let scope = self.config.cache.scope(Origin { server: server_name.clone(), connection });
         let persists = spec.persistence() == Persistence::Secret && self.config.lasting.is_ok();
         let records = persists.then(|| Records {
             io: self.config.io.clone(),

@@ -1,13 +1,15 @@
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
 use super::persist::Kept;
 use super::{Broken, KnownServer, SlotState};
 use crate::api::{
     ConditionType, Conditions, ConnectServerStatus, DependencyStatus, Persistence, Reason,
     VAULT_LIMIT, VaultStatus,
 };
-use crate::connect::ServerHealth;
+use crate::connect::{Access, ServerHealth};
+use crate::controller::policies::whole_seconds;
 use crate::vaults::{Health, Server, View};
+
+/// A token that ends before this is told of.
+const EXPIRES_SOON: chrono::TimeDelta = chrono::TimeDelta::days(14);
 
 /// The status of a server; none while nobody knows. `lasting` is whether the keys of the cache outlive the
 /// process, or why not.
@@ -51,7 +53,7 @@ pub(super) fn status(
 
 /// What is known of the server besides conditions.
 fn describe(status: &mut ConnectServerStatus, known: &KnownServer, server: &Server, view: &View) {
-    status.active_host = Some(server.client().host().to_owned());
+    status.active_host = Some(server.client().active_host().to_owned());
     if let Some(connect) = &view.connect {
         status.version = Some(connect.version.clone()).filter(|v| !v.is_empty());
         status.dependencies = connect
@@ -75,11 +77,26 @@ fn describe(status: &mut ConnectServerStatus, known: &KnownServer, server: &Serv
             })
             .collect();
     }
-    status.token_expires_at = expiry(server);
+    status.token_expires_at =
+        server.client().claims().expires_at.map(|at| whole_seconds(at.into()));
 }
 
-fn expiry(_server: &Server) -> Option<Time> {
-    None
+/// What the token says of itself, as far as somebody should know.
+fn of_token(server: &Server) -> Option<(Reason, String)> {
+    let claims = server.client().claims();
+    let ends_soon = claims.expires_at.is_some_and(|at| at - chrono::Utc::now() < EXPIRES_SOON);
+    match (claims.expires_at, claims.access) {
+        (Some(at), _) if ends_soon => Some((
+            Reason::TokenExpiresSoon,
+            format!("Connect accepts the token, which ends on {}; make a new one", at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
+        )),
+        (_, Access::ReadWrite) => Some((
+            Reason::TokenCanWrite,
+            "Connect accepts the token, which may write; Portcullis only reads: give it a token that can do no more"
+                .to_owned(),
+        )),
+        (_, Access::ReadOnly | Access::Unknown) => None,
+    }
 }
 
 fn of_broken(set: Conditions, Broken { reason, message }: &Broken) -> Conditions {
@@ -95,7 +112,7 @@ fn of_broken(set: Conditions, Broken { reason, message }: &Broken) -> Conditions
 
 fn of_health(set: Conditions, server: &Server, view: &View) -> Conditions {
     use ConditionType::{Reachable, Ready, TokenValid};
-    let connected = format!("{} answers and accepts the token", server.client().host());
+    let connected = format!("{} answers and accepts the token", server.client().active_host());
     match (&view.health, view.connect.as_deref().and_then(ailing)) {
         (Health::Failing(trouble), _) => {
             let (reason, message) = (trouble.error.reason(), trouble.error.to_string());
@@ -104,22 +121,23 @@ fn of_health(set: Conditions, server: &Server, view: &View) -> Conditions {
                 .set(Reachable, Some(refused), reason, &message)
                 .set(TokenValid, refused.then_some(false), reason, &message)
         }
-        (Health::Starting | Health::Good, Some(ailing)) => set
-            .set(Ready, Some(false), Reason::ConnectNotSynced, &ailing)
-            .set(Reachable, Some(true), Reason::ConnectNotSynced, &ailing)
-            .set(TokenValid, Some(true), Reason::Connected, &connected),
-        (Health::Starting | Health::Good, None) => set
-            .set(Ready, Some(true), Reason::Connected, &connected)
-            .set(Reachable, Some(true), Reason::Connected, &connected)
-            .set(TokenValid, Some(true), Reason::Connected, &connected),
+        (Health::Starting | Health::Good, ailing) => {
+            let well = ailing.is_none();
+            let (reason, message) = match ailing {
+                Some(ailing) => (Reason::ConnectNotSynced, ailing),
+                None => (Reason::Connected, connected.clone()),
+            };
+            let (token, said) = of_token(server).unwrap_or((Reason::Connected, connected));
+            set.set(Ready, Some(well), reason, &message)
+                .set(Reachable, Some(true), reason, &message)
+                .set(TokenValid, Some(true), token, &said)
+        }
     }
 }
 
 /// What Connect says is wrong with itself, if anything is.
 fn ailing(connect: &ServerHealth) -> Option<String> {
-    if connect.is_ready() {
-        return None;
-    }
+    connect.obstacle()?;
     let dependencies = connect.dependencies.iter().map(|d| format!("{} {}", d.service, d.status));
     let all: Vec<String> = dependencies.collect();
     Some(format!(

@@ -1,0 +1,169 @@
+//! The hosts of a client, and which of them may be asked now.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use super::breaker::{Admission, Breaker, BreakerState, Pulse, Suspicion};
+use super::error::{Class, Failure};
+use super::observe::Observer;
+
+/// A host as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostState {
+    /// Its origin.
+    pub origin: Arc<str>,
+    /// Whether it is asked.
+    pub breaker: BreakerState,
+    /// Until when it asked to be left alone, if it did.
+    pub paused_until: Option<DateTime<Utc>>,
+}
+
+/// The hosts in their order. There is always one.
+pub(super) struct Hosts {
+    pub(super) first: Host,
+    pub(super) others: Vec<Host>,
+}
+
+impl Hosts {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Host> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// The first host that nothing speaks against; the first of all where something does against each.
+    pub(super) fn active(&self) -> &Host {
+        let now = Instant::now();
+        self.iter().find(|host| host.is_well(now)).unwrap_or(&self.first)
+    }
+}
+
+/// A host, its breaker and its pause.
+pub(super) struct Host {
+    pub(super) origin: Arc<str>,
+    observer: Arc<dyn Observer>,
+    traffic: Mutex<Traffic>,
+}
+
+struct Traffic {
+    breaker: Breaker,
+    pause: Option<Pause>,
+}
+
+#[derive(Clone, Copy)]
+struct Pause {
+    until: Instant,
+    /// The same for people.
+    until_wall: DateTime<Utc>,
+}
+
+/// What a host's state says to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// Go on.
+    Open,
+    /// Send a heartbeat, and go on if it is answered.
+    Probe(Failure),
+    /// Leave the host alone, for this reason.
+    Closed(Failure),
+}
+
+impl Host {
+    pub(super) fn new(origin: Arc<str>, breaker: Breaker, observer: Arc<dyn Observer>) -> Self {
+        observer.breaker_moved(&origin, breaker.state());
+        Self { origin, observer, traffic: Mutex::new(Traffic { breaker, pause: None }) }
+    }
+
+    pub(super) fn state(&self) -> HostState {
+        let (traffic, now) = (self.lock(), Instant::now());
+        HostState {
+            origin: Arc::clone(&self.origin),
+            breaker: traffic.breaker.state(),
+            paused_until: traffic.paused(now).map(|pause| pause.until_wall),
+        }
+    }
+
+    /// Whether a call would be sent now, without a heartbeat before it.
+    fn is_well(&self, now: Instant) -> bool {
+        let traffic = self.lock();
+        traffic.breaker.state() == BreakerState::Closed && traffic.paused(now).is_none()
+    }
+
+    /// Whether a call or a heartbeat would be sent now.
+    pub(super) fn would_admit(&self, now: Instant) -> bool {
+        let traffic = self.lock();
+        traffic.breaker.would_admit(now) && traffic.paused(now).is_none()
+    }
+
+    /// What a call that is about to be made shall do.
+    pub(super) fn admit(&self, now: Instant) -> Entry {
+        self.change(|traffic| {
+            if let Some(pause) = traffic.paused(now) {
+                return Entry::Closed(Failure::Paused { until: pause.until_wall });
+            }
+            match traffic.breaker.admit(now) {
+                Admission::Call => Entry::Open,
+                Admission::Probe { since } => Entry::Probe(Failure::Open { since }),
+                Admission::Skip { since } => Entry::Closed(Failure::Open { since }),
+            }
+        })
+    }
+
+    /// A request about a subject has ended, with a failure or without.
+    pub(super) fn note(
+        &self,
+        subject: &Arc<str>,
+        failure: Option<Failure>,
+        now: Instant,
+    ) -> Suspicion {
+        self.change(|traffic| {
+            let failure = failure.filter(|failure| failure.class() == Class::Unavailable);
+            let Some(failure) = failure else {
+                traffic.breaker.succeeded();
+                return Suspicion::None;
+            };
+            match failure {
+                // Taken at its word: nothing has to be found out about it.
+                Failure::Status { code: 429 | 503, retry_after: Some(pause) }
+                    if !pause.is_zero() =>
+                {
+                    traffic.pause(pause, now);
+                    Suspicion::None
+                }
+                _ => traffic.breaker.failed(subject, now),
+            }
+        })
+    }
+
+    /// A heartbeat has ended.
+    pub(super) fn tested(&self, pulse: Pulse, now: Instant) {
+        self.change(|traffic| traffic.breaker.tested(pulse, now, Utc::now(), rand::random()));
+    }
+
+    /// Changes the state, and tells of it before the next change can.
+    fn change<T>(&self, change: impl FnOnce(&mut Traffic) -> T) -> T {
+        let mut traffic = self.lock();
+        let before = traffic.breaker.state();
+        let result = change(&mut traffic);
+        let after = traffic.breaker.state();
+        if after != before {
+            self.observer.breaker_moved(&self.origin, after);
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Traffic> {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Traffic {
+    fn paused(&self, now: Instant) -> Option<Pause> {
+        self.pause.filter(|pause| now < pause.until)
+    }
+
+    fn pause(&mut self, pause: Duration, now: Instant) {
+        let until_wall = Utc::now() + pause;
+        self.pause = Some(Pause { until: now + pause, until_wall });
+    }
+}
