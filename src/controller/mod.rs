@@ -87,6 +87,7 @@ pub struct Operator {
     stop: CancellationToken,
     tasks: JoinSet<()>,
     dispatcher: tokio::task::JoinHandle<()>,
+    fetcher: Arc<Fetcher>,
     settings: Settings,
 }
 
@@ -163,7 +164,7 @@ impl Operator {
             },
             keys,
             io: io.clone(),
-            fetcher,
+            fetcher: fetcher.clone(),
             warmer,
             secrets: SecretWriter::new(io.clone(), index.clone()),
             statuses: StatusWriter::new(io.clone(), index.clone()),
@@ -205,6 +206,7 @@ impl Operator {
             stop,
             tasks: starting.tasks,
             dispatcher,
+            fetcher,
             settings,
         })
     }
@@ -228,6 +230,7 @@ impl Operator {
     pub async fn shutdown(mut self) {
         self.queue.close();
         self.stop.cancel();
+        self.fetcher.stop();
         let grace = self.settings.shutdown_grace;
         if tokio::time::timeout(grace, &mut self.dispatcher).await.is_err() {
             tracing::warn!("reconciles did not end in time and are abandoned");

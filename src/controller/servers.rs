@@ -213,6 +213,7 @@ impl ServerTask {
         self.known.remove(name);
         self.elsewhere.remove(name);
         self.config.metrics.forget_server(name);
+        self.config.metrics.cache.token_ends(name, None);
         (self.on_news)(name, News::Health);
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 pub use fallback::{FallbackError, allows_request};
 pub use limits::class_of;
@@ -32,6 +33,7 @@ pub struct Fetcher {
     io: KubeIo,
     environment: Environment,
     metrics: Arc<Metrics>,
+    stop: CancellationToken,
 }
 
 /// Reads a variable of the operator's environment.
@@ -111,7 +113,13 @@ impl Fetcher {
         (failed_for, absent_for): (Duration, Duration),
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { items: Flights::new(failed_for, absent_for), io, environment, metrics }
+        let stop = CancellationToken::new();
+        Self { items: Flights::new(failed_for, absent_for), io, environment, metrics, stop }
+    }
+
+    /// Ends what is under way, and whatever comes after: nothing has been written for it yet.
+    pub fn stop(&self) {
+        self.stop.cancel();
     }
 
     /// Whether Connect will be asked for some of it.
@@ -240,17 +248,15 @@ impl Fetcher {
         let key = (scope.id(), identity, Part::Fields);
         let namespace: Arc<str> = order.grant.facts().request.namespace.as_str().into();
         let (client, class) = (order.server.client().clone(), class.clone());
-        let (landing, joined) = self
-            .items
-            .join(key, || async move {
-                let item = client.item(kept.granted()).await?;
-                // What is older than the list said came from a replica that lags.
-                if item.version >= version {
-                    scope.put_item(kept.granted(), &item, &class, &namespace);
-                }
-                Ok(item)
-            })
-            .await;
+        let fetch = self.items.join(key, || async move {
+            let item = client.item(kept.granted()).await?;
+            // What is older than the list said came from a replica that lags.
+            if item.version >= version {
+                scope.put_item(kept.granted(), &item, &class, &namespace);
+            }
+            Ok(item)
+        });
+        let (landing, joined) = self.stop.run_until_cancelled(fetch).await?;
         if joined == Joined::Shared {
             self.metrics.cache.coalesced(order.server.name());
         }

@@ -23,6 +23,7 @@ pub struct CacheMetrics {
     warming: Gauge,
     warmed: Family<LookupLabels, Counter>,
     persisted: Family<LookupLabels, Counter>,
+    token_expiry: Family<ServerLabel, Gauge<f64, AtomicU64>>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -62,6 +63,7 @@ impl CacheMetrics {
             warming: Gauge::default(),
             warmed: Family::default(),
             persisted: Family::default(),
+            token_expiry: Family::default(),
         }
     }
 
@@ -116,6 +118,25 @@ impl CacheMetrics {
             "Cache records written and read",
             self.persisted.clone(),
         );
+        registry.register_with_unit(
+            "token_expiry_timestamp",
+            "When the Connect token of a server ends, as a Unix time",
+            Unit::Seconds,
+            self.token_expiry.clone(),
+        );
+    }
+
+    /// When the token of a server ends, as a Unix time; nothing for one that does not end.
+    pub fn token_ends(&self, server: &str, unix_seconds: Option<f64>) {
+        let label = ServerLabel { server: server.to_owned() };
+        match unix_seconds {
+            Some(at) => {
+                self.token_expiry.get_or_create(&label).set(at);
+            }
+            None => {
+                self.token_expiry.remove(&label);
+            }
+        }
     }
 
     /// A value was looked for: `fresh`, `stale` or `missing`.

@@ -30,6 +30,8 @@ impl ServerTask {
         if let Some(known) = self.known.get_mut(name) {
             known.fingerprint = Some(fingerprint);
         }
+        let ends = client.claims().expires_at.map(|at| at.timestamp() as f64);
+        self.config.metrics.cache.token_ends(name, ends);
         let connection = connection_digest(&client);
         let scope = self.config.cache.scope(Origin { server: server_name.clone(), connection });
         let persists = spec.persistence() == Persistence::Secret && self.config.lasting.is_ok();

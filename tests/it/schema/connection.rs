@@ -29,7 +29,7 @@ async fn hosts() {
                 "nine",
                 |o| {
                     o["spec"]["hosts"] =
-                        (0..9).map(|n| json!({"url": format!("https://h{n}")})).collect()
+                        (0..9).map(|n| json!({"url": format!("https://h{n}")})).collect();
                 },
                 &["spec.hosts: Too many: 9: must have at most 8"],
             ),
