@@ -14,6 +14,9 @@ BENCH_ARGS ?=
 
 # Analysed as it is built, or all of Kubernetes would be compiled a second time.
 GO_IN_CLUSTER := cd tests/cluster && CGO_ENABLED=0 go
+GO_IN_CONFORMANCE := cd tests/connect/conformance/go && CGO_ENABLED=0 go
+# All Go code of the repository.
+GO_CODE := tests/cluster tests/connect/conformance/go
 
 .PHONY: help
 help: ## List what there is to make
@@ -33,15 +36,16 @@ test: ## Check everything: format, clippy, unit and documentation tests, integra
 	@echo '==> all passed'
 
 .PHONY: lint
-lint: ## Check format, clippy and the Go code of the control plane
+lint: ## Check format, clippy and the Go code
 	@echo '==> format'
 	@cargo fmt --all --check
-	@unformatted=$$("$$(go env GOROOT)/bin/gofmt" -l tests/cluster); \
+	@unformatted=$$("$$(go env GOROOT)/bin/gofmt" -l $(GO_CODE)); \
 	if [[ -n $$unformatted ]]; then echo "not as gofmt has it; run make fmt: $$unformatted" >&2; exit 1; fi
 	@echo '==> clippy'
 	@cargo clippy --workspace --all-targets -- -D warnings
 	@echo '==> go vet (the first time it compiles Kubernetes: some minutes)'
 	@$(GO_IN_CLUSTER) vet -trimpath -buildvcs=false .
+	@$(GO_IN_CONFORMANCE) vet -trimpath -buildvcs=false .
 
 .PHONY: unit
 unit: ## Run the tests that need nothing but Rust
@@ -85,7 +89,7 @@ crds: ## Write crds/ anew from src/api
 .PHONY: fmt
 fmt: ## Format all code
 	@cargo fmt --all
-	@"$$(go env GOROOT)/bin/gofmt" -w tests/cluster
+	@"$$(go env GOROOT)/bin/gofmt" -w $(GO_CODE)
 
 .PHONY: clean
 clean: ## Remove what was built, but for the control plane in the cache

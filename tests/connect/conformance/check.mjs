@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 
 const require = createRequire(path.join(process.env.CONFORMANCE_MODULES, "package.json"));
-const { OnePasswordConnect } = require("@1password/connect");
+const { OnePasswordConnect, ItemBuilder } = require("@1password/connect");
 
 const serverURL = process.argv[2];
 const [SERVICES, PAYROLL] = ["vaultservicesaaaaaaaaaaaaa", "vaultpayrollaaaaaaaaaaaaaa"];
@@ -16,10 +16,17 @@ const [ORDERS, MY_ITEM, TITLE26] = [
   "itemtitle26aaaaaaaaaaaaaaa",
 ];
 const TWICE = ["itemtwiceaaaaaaaaaaaaaaaaa", "itemtwicebbbbbbbbbbbbbbbbb"];
+const [SCRATCH, PAPERS, ODD] = [
+  "vaultscratchaaaaaaaaaaaaaa",
+  "itempapersaaaaaaaaaaaaaaaa",
+  "itemoddaaaaaaaaaaaaaaaaaaa",
+];
+const [PEM, BLOB] = ["filepemaaaaaaaaaaaaaaaaaaa", "fileblobaaaaaaaaaaaaaaaaaa"];
+const BINARY = Buffer.from([0, 1, 0xff, 0xfe, 13, 10, 0]);
 const NOBODY = "x".repeat(26);
 
 const client = (token) => OnePasswordConnect({ serverURL, token });
-const [every, some, bad] = ["all-vaults", "services-only", "nobody"].map(client);
+const [every, some, writer, bad] = ["all-vaults", "services-only", "writes-scratch", "nobody"].map(client);
 
 /** The call must reject with exactly this body: the server's, or the client's own in the same form. */
 async function refused(status, message, call) {
@@ -45,18 +52,40 @@ const ids = (rows) => rows.map((row) => row.id).sort();
 const denied = (vault) => `Authorization: token does not have access to vault ${vault}`;
 const field = (item, label) => item.fields.find((f) => f.label === label);
 
+const draft = () =>
+  new ItemBuilder()
+    .setCategory("LOGIN")
+    .setTitle("from javascript")
+    .addTag("made")
+    .addUrl({ href: "https://a.example.com", primary: true })
+    .addField({ label: "username", purpose: "USERNAME", value: "js" })
+    .addField({
+      label: "password",
+      purpose: "PASSWORD",
+      generate: true,
+      recipe: { length: 12, characterSets: ["LETTERS"], excludeCharacters: "lIO" },
+    })
+    .addField({ label: "port", value: "1", sectionName: "more" })
+    .build();
+
+async function bytes(stream) {
+  const chunks = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
 const checks = {
   async "lists vaults"() {
     const names = (await every.listVaults()).map((v) => v.name).sort();
-    assert.deepEqual(names, ["payroll", "services", "two of a kind", "two of a kind"]);
+    assert.deepEqual(names, ["payroll", "scratch", "services", "two of a kind", "two of a kind"]);
     assert.deepEqual(ids(await some.listVaults()), [SERVICES]);
   },
 
   async "a vault by id"() {
     for (const vault of [await every.getVault(SERVICES), await every.getVaultById(SERVICES)]) {
       assert.deepEqual([vault.id, vault.name, vault.description], [SERVICES, "services", "What services use"]);
-      assert.deepEqual([vault.type, vault.items], ["USER_CREATED", 7]);
-      assert.deepEqual([vault.contentVersion, vault.attributeVersion], [8, 1]);
+      assert.deepEqual([vault.type, vault.items], ["USER_CREATED", 9]);
+      assert.deepEqual([vault.contentVersion, vault.attributeVersion], [10, 1]);
       assert.ok(vault.createdAt instanceof Date && vault.updatedAt >= vault.createdAt);
     }
   },
@@ -76,7 +105,7 @@ const checks = {
 
   async "lists items without fields"() {
     const items = await every.listItems(SERVICES);
-    assert.equal(items.length, 7);
+    assert.equal(items.length, 9);
     assert.deepEqual(await every.listItems(PAYROLL), []);
     const orders = items.find((i) => i.id === ORDERS);
     assert.deepEqual([orders.title, orders.category, orders.tags], ["orders-db", "DATABASE", ["banking", "prod"]]);
@@ -160,6 +189,66 @@ const checks = {
   async "a malformed id is 400"() {
     await refused(400, "Invalid Vault UUID", () => every.listItems("services"));
     await refused(400, "Invalid Item UUID", () => every.getItemById(SERVICES, "orders-db"));
+  },
+
+  async "a category and a type that nobody knows"() {
+    const item = await every.getItemById(SERVICES, ODD);
+    assert.deepEqual([item.category, item.fields[0].type], ["SOMETHING_NEW", "SOMETHING_NEW"]);
+  },
+
+  async "times and the last editor"() {
+    const item = await every.getItemById(SERVICES, ORDERS);
+    assert.ok(item.createdAt instanceof Date && item.updatedAt >= item.createdAt);
+    assert.match(item.lastEditedBy, /^[A-Z0-9]{26}$/);
+  },
+
+  async "files of an item"() {
+    const files = await every.listFiles("services", "papers");
+    assert.deepEqual(files.map((f) => [f.name, f.id, f.size]), [["ca.pem", PEM, 10], ["blob.bin", BLOB, 7]]);
+    const file = await every.getFileById(SERVICES, PAPERS, PEM);
+    assert.equal(file.content_path, `/v1/vaults/${SERVICES}/items/${PAPERS}/files/${PEM}/content`);
+    assert.deepEqual(await every.listFiles(SERVICES, ORDERS), []);
+    await refused(404, `file ${NOBODY} not found`, () => every.getFileById(SERVICES, PAPERS, NOBODY));
+    await refused(404, `item ${NOBODY} not found`, () => every.listFiles(SERVICES, NOBODY));
+    await refused(401, "Invalid bearer token", () => bad.listFiles(SERVICES, PAPERS));
+  },
+
+  async "the content of a file"() {
+    assert.equal(await every.getFileContent(SERVICES, PAPERS, PEM), "-----BEGIN");
+    assert.deepEqual(await bytes(await every.getFileContentStream(SERVICES, PAPERS, BLOB)), BINARY);
+    // Its other call makes text of it, which is the client's doing.
+    assert.notDeepEqual(Buffer.from(await every.getFileContent(SERVICES, PAPERS, BLOB)), BINARY);
+  },
+
+  async "an item is made, changed and deleted"() {
+    const made = await writer.createItem(SCRATCH, draft());
+    assert.deepEqual([made.title, made.version, made.vault.id, made.tags], ["from javascript", 1, SCRATCH, ["made"]]);
+    assert.match(field(made, "password").value, /^[a-km-zA-HJ-NP-Z]{12}$/);
+    assert.equal((await writer.getItem(SCRATCH, "from javascript")).id, made.id);
+
+    const password = field(made, "password").value;
+    made.title = "changed";
+    field(made, "username").value = "other";
+    const changed = await writer.updateItem(SCRATCH, made);
+    assert.deepEqual([changed.title, field(changed, "username").value], ["changed", "other"]);
+    const read = await writer.getItemById(SCRATCH, made.id);
+    assert.deepEqual([read.title, read.version, field(read, "password").value], ["changed", 2, password]);
+    assert.equal(field(read, "port").section.id, read.sections.find((s) => s.label === "more").id);
+    assert.deepEqual(read.urls.map((u) => [u.href, u.primary]), [["https://a.example.com", true]]);
+
+    await writer.deleteItem(SCRATCH, "changed");
+    await refused(404, `item ${made.id} not found`, () => writer.getItemById(SCRATCH, made.id));
+    await refused(404, `item ${made.id} not found`, () => writer.deleteItemById(SCRATCH, made.id));
+  },
+
+  async "what may not be written"() {
+    const denied = `Authorization: token does not have permission to perform create on vault ${SCRATCH}`;
+    await refused(403, denied, () => every.createItem(SCRATCH, draft()));
+    await refused(401, "Invalid bearer token", () => bad.createItem(SCRATCH, draft()));
+    const broken = Object.assign(draft(), { category: undefined });
+    const invalid = "Validation: (validateVaultItem failed to Validate), category is missing";
+    await refused(400, invalid, () => writer.createItem(SCRATCH, broken));
+    assert.deepEqual(await writer.listItems(SCRATCH), []);
   },
 };
 

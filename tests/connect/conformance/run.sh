@@ -28,6 +28,24 @@ install_clients() {
 
 [[ -d $clients ]] || install_clients
 
+# The Go client is a program of its own, built once for its sources.
+go_client=$cache/conformance-go-$(
+  { cat "$here"/go/go.mod "$here"/go/go.sum "$here"/go/*.go; go version; } | sha256sum | cut -c1-16
+)
+
+build_go_client() {
+  local making
+  mkdir -p "$cache"
+  making=$(mktemp "$cache/conformance-go-making.XXXXXX")
+  # shellcheck disable=SC2064 # the file of now
+  trap "rm -f '$making'" EXIT
+  (cd "$here/go" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$making" .)
+  mv "$making" "$go_client"
+  trap - EXIT
+}
+
+[[ -x $go_client ]] || build_go_client
+
 server=${CONNECT_DEV:-}
 if [[ -z $server ]]; then
   server=$(cd "$here" && cargo build --quiet -p connect-dev --bin connect-dev --message-format=json-render-diagnostics |
@@ -44,12 +62,14 @@ if ! read -r -t 30 line <&"${SERVER[0]}"; then
   exit 1
 fi
 url=$(sed 's/.*"url":"\([^"]*\)".*/\1/' <<<"$line")
+admin=$(sed 's/.*"admin":"\([^"]*\)".*/\1/' <<<"$line")
 
 # The server is on the loopback, whatever proxy the machine has.
 export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 code=0
 "$clients/venv/bin/python" "$here/check.py" "$url" || code=1
 CONFORMANCE_MODULES=$clients node "$here/check.mjs" "$url" || code=1
+"$go_client" "$url" "$admin" || code=1
 
 exec {to}>&-
 wait "$pid" || code=1

@@ -122,21 +122,73 @@ pub(crate) enum Subject {
     Other,
 }
 
-impl FaultKind {
-    fn meets(&self, subject: Subject) -> bool {
+/// What is done to a true answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// The body of another item of the vault.
+    OtherItem,
+    /// The item under a title that it has not.
+    OtherTitle,
+    /// The item with the id of another vault; of a vault, another one's body.
+    OtherVault,
+    /// Half of the body, as if that were all.
+    Short,
+    /// Half of the body, and then the connection closed.
+    Broken,
+}
+
+impl Damage {
+    fn meets(self, subject: Subject) -> bool {
         match self {
-            Self::WrongItem | Self::WrongTitle => subject == Subject::Item,
-            Self::WrongVault => subject != Subject::Other,
-            Self::Latency(_)
-            | Self::Status { .. }
-            | Self::RateLimited { .. }
-            | Self::RetryAfter { .. }
-            | Self::Html { .. }
-            | Self::Hang
-            | Self::Drop
-            | Self::Reset
-            | Self::Truncated => true,
+            Self::OtherItem | Self::OtherTitle => subject == Subject::Item,
+            Self::OtherVault => subject != Subject::Other,
+            Self::Short | Self::Broken => true,
         }
+    }
+}
+
+/// What stands in the place of the true answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Instead {
+    Error { code: u16, message: String, retry_after: Option<Duration> },
+    Html { code: u16 },
+    Hang,
+    Drop,
+    Damaged(Damage),
+}
+
+/// What a fault comes down to.
+enum Effect {
+    Latency(Duration),
+    Instead(Instead),
+}
+
+impl FaultKind {
+    fn effect(&self) -> Effect {
+        Effect::Instead(match self {
+            Self::Latency(latency) => return Effect::Latency(*latency),
+            Self::Status { code, message } => {
+                Instead::Error { code: *code, message: message.clone(), retry_after: None }
+            }
+            Self::RateLimited { retry_after } => Instead::Error {
+                code: 429,
+                message: "Too many requests".to_owned(),
+                retry_after: Some(*retry_after),
+            },
+            Self::RetryAfter { code, message, retry_after } => Instead::Error {
+                code: *code,
+                message: message.clone(),
+                retry_after: Some(*retry_after),
+            },
+            Self::Html { code } => Instead::Html { code: *code },
+            Self::Hang => Instead::Hang,
+            Self::Drop => Instead::Drop,
+            Self::Reset => Instead::Damaged(Damage::Broken),
+            Self::Truncated => Instead::Damaged(Damage::Short),
+            Self::WrongItem => Instead::Damaged(Damage::OtherItem),
+            Self::WrongTitle => Instead::Damaged(Damage::OtherTitle),
+            Self::WrongVault => Instead::Damaged(Damage::OtherVault),
+        })
     }
 }
 
@@ -156,8 +208,7 @@ pub struct FaultId(pub(crate) u64);
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) latency: Duration,
-    /// Never [`FaultKind::Latency`].
-    pub(crate) instead: Option<FaultKind>,
+    pub(crate) instead: Option<Instead>,
 }
 
 #[derive(Default)]
@@ -193,17 +244,17 @@ impl Faults {
                 RouteMatch::Template(template) => template == route,
                 RouteMatch::Prefix(prefix) => path.starts_with(prefix.as_str()),
             };
-            let latency = matches!(fault.kind, FaultKind::Latency(_));
-            let applies = latency || verdict.instead.is_none() && fault.kind.meets(subject);
-            if !meets || !applies || fault.times == Some(0) {
+            if !meets || fault.times == Some(0) {
                 continue;
+            }
+            match fault.kind.effect() {
+                Effect::Latency(latency) => verdict.latency += latency,
+                Effect::Instead(_) if verdict.instead.is_some() => continue,
+                Effect::Instead(Instead::Damaged(damage)) if !damage.meets(subject) => continue,
+                Effect::Instead(instead) => verdict.instead = Some(instead),
             }
             if let Some(times) = &mut fault.times {
                 *times -= 1;
-            }
-            match &fault.kind {
-                FaultKind::Latency(latency) => verdict.latency += *latency,
-                kind => verdict.instead = Some(kind.clone()),
             }
         }
         self.active.retain(|(_, fault)| fault.times != Some(0));
@@ -223,14 +274,14 @@ mod tests {
         faults.add(FaultSpec::new(FaultKind::WrongItem).under("/v1/vaults/x").times(1));
         let verdict = faults.judge("GET /v1/vaults", "/v1/vaults", Subject::Other);
         assert_eq!(verdict.latency, Duration::from_millis(5));
-        assert!(matches!(verdict.instead, Some(FaultKind::Html { code: 502 })));
+        assert!(matches!(verdict.instead, Some(Instead::Html { code: 502 })));
         assert!(faults.judge("GET /v1/vaults", "/v1/vaults", Subject::Other).instead.is_none());
         assert!(
             faults.judge("GET /v1/vaults/{v}", "/v1/vaults/x", Subject::Other).instead.is_none()
         );
         let item =
             faults.judge("GET /v1/vaults/{v}/items/{i}", "/v1/vaults/x/items/y", Subject::Item);
-        assert!(matches!(item.instead, Some(FaultKind::WrongItem)));
+        assert!(matches!(item.instead, Some(Instead::Damaged(Damage::OtherItem))));
         assert!(faults.clear(slow) && !faults.clear(slow));
         assert_eq!(
             faults.judge("GET /v1/vaults", "/v1/vaults", Subject::Other).latency,
@@ -265,13 +316,22 @@ mod tests {
             read(&format!(r#"{{"kind":{kind}}}"#)).kind,
             FaultKind::RetryAfter { code: 503, .. }
         ));
-        for (name, meets) in
-            [("drop", true), ("reset", true), ("truncated", true), ("wrong_title", false)]
-        {
-            let fault = read(&format!(r#"{{"kind":"{name}"}}"#));
-            assert_eq!(fault.kind.meets(Subject::Vault), meets, "{name}");
+        for name in ["drop", "reset", "truncated", "wrong_title", "wrong_vault"] {
+            read(&format!(r#"{{"kind":"{name}"}}"#));
         }
-        assert!(FaultKind::WrongVault.meets(Subject::Vault));
-        assert!(!FaultKind::WrongVault.meets(Subject::Other));
+    }
+
+    #[test]
+    fn a_wrong_body_meets_nothing_but_its_kind() {
+        for (damage, item, vault, other) in [
+            (Damage::OtherItem, true, false, false),
+            (Damage::OtherTitle, true, false, false),
+            (Damage::OtherVault, true, true, false),
+            (Damage::Short, true, true, true),
+            (Damage::Broken, true, true, true),
+        ] {
+            let meets = [Subject::Item, Subject::Vault, Subject::Other].map(|s| damage.meets(s));
+            assert_eq!(meets, [item, vault, other], "{damage:?}");
+        }
     }
 }

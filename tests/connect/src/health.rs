@@ -7,24 +7,26 @@ use serde_json::{Value, json};
 pub const DEFAULT_VERSION: &str = "1.8.2";
 
 /// What `/health` says of the parts that a server depends on. It answers 200 whatever they are.
+///
+/// Services and statuses seen of Connect: `sync` `ACTIVE` or `TOKEN_NEEDED`, `sqlite` `ACTIVE`, `account_data`
+/// `AVAILABLE` or `NOT_SYNCED`, `1Password` `ACTIVE` or `UNINITIALIZED`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(transparent)]
 pub struct Health {
     dependencies: Vec<Dependency>,
 }
 
-/// A part that a server depends on. Services and statuses seen of Connect: `sync` `ACTIVE` or `TOKEN_NEEDED`,
-/// `sqlite` `ACTIVE`, `account_data` `AVAILABLE` or `NOT_SYNCED`, `1Password` `ACTIVE` or `UNINITIALIZED`.
+/// A part that a server depends on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Dependency {
+struct Dependency {
     /// Which part.
-    pub service: String,
+    service: String,
     /// How it does.
-    pub status: String,
+    status: String,
     /// More about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+    message: Option<String>,
 }
 
 impl Dependency {

@@ -41,7 +41,7 @@ mod tls;
 mod token;
 
 pub use faults::{FaultId, FaultKind, FaultSpec, RouteMatch};
-pub use health::{ContentVersions, DEFAULT_VERSION, Dependency, Health};
+pub use health::{ContentVersions, DEFAULT_VERSION, Health};
 pub use item::retired_value;
 pub use requests::{LOG_LIMIT, RequestCounts, RequestRecord};
 pub use server::ConnectDev;

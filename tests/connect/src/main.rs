@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Parser;
 use connect_dev::{ConnectDev, StateSpec};
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,6 +22,9 @@ struct Args {
     /// Where the admin API listens. It asks for no token: keep it on the loopback.
     #[arg(long, default_value = "127.0.0.1:8081")]
     admin: SocketAddr,
+    /// Serve https with a certificate made now, and write that of its authority here, in PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
     /// End when standard input closes, so that no server outlives who started it.
     #[arg(long)]
     exit_with_stdin: bool,
@@ -30,8 +34,16 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let server =
-        ConnectDev::start_on(args.listen, Some(args.admin), StateSpec::from_file(&args.state)?)?;
+    let spec = StateSpec::from_file(&args.state)?;
+    let server = match args.tls_ca {
+        None => ConnectDev::start_on(args.listen, Some(args.admin), spec)?,
+        Some(file) => {
+            let server = ConnectDev::start_tls_on(args.listen, Some(args.admin), spec)?;
+            let ca = server.ca_pem().unwrap_or_default();
+            std::fs::write(&file, ca).with_context(|| file.display().to_string())?;
+            server
+        }
+    };
     server.set_state_file(&args.state);
     let line = serde_json::json!({"url": server.url(), "admin": server.admin_url()});
     let mut out = std::io::stdout();

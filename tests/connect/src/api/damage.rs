@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::api::read;
 use crate::api::reply::Reply;
-use crate::api::route::Route;
-use crate::faults::Subject;
+use crate::api::route::{Data, Route};
+use crate::faults::{Damage, Subject};
 use crate::ids;
 use crate::state::State;
 
@@ -28,42 +28,26 @@ impl std::fmt::Display for Dropped {
 
 impl std::error::Error for Dropped {}
 
-/// What is done to a true answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Damage {
-    None,
-    /// The body of another item of the vault.
-    OtherItem,
-    /// The item under a title that it has not.
-    OtherTitle,
-    /// The item with the id of another vault; of a vault, another one's body.
-    OtherVault,
-    /// Half of the body, as if that were all.
-    Short,
-    /// Half of the body, and then the connection closed.
-    Broken,
-}
-
 /// What the faults about bodies may meet.
 pub(crate) fn subject(route: Route<'_>) -> Subject {
     match route {
-        Route::Item(_) => Subject::Item,
-        Route::Vault(_) => Subject::Vault,
+        Route::Data(Data::Item(_)) => Subject::Item,
+        Route::Data(Data::Vault(_)) => Subject::Vault,
         _ => Subject::Other,
     }
 }
 
 /// Puts another body in the place of an item's or a vault's.
-pub(crate) fn misplace(state: &State, route: Route<'_>, reply: Reply, damage: Damage) -> Reply {
+pub(crate) fn misplace(state: &State, data: Data<'_>, reply: Reply, damage: Damage) -> Reply {
     let Reply::Json(body) = reply else {
         return reply;
     };
-    let other = match (damage, route) {
-        (Damage::OtherItem, Route::Item(at)) => state.vault_by_id(at.vault).and_then(|vault| {
+    let other = match (damage, data) {
+        (Damage::OtherItem, Data::Item(at)) => state.vault_by_id(at.vault).and_then(|vault| {
             vault.items.values().find(|item| item.id != at.item).map(|item| item.full(vault))
         }),
-        (Damage::OtherTitle, Route::Item(_)) => Some(with(&body, "title", json!("another title"))),
-        (Damage::OtherVault, Route::Item(at)) => {
+        (Damage::OtherTitle, Data::Item(_)) => Some(with(&body, "title", json!("another title"))),
+        (Damage::OtherVault, Data::Item(at)) => {
             let other = state.other_vault(at.vault);
             let vault = match other {
                 Some(vault) => json!({"id": vault.id, "name": vault.name}),
@@ -71,7 +55,7 @@ pub(crate) fn misplace(state: &State, route: Route<'_>, reply: Reply, damage: Da
             };
             Some(with(&body, "vault", vault))
         }
-        (Damage::OtherVault, Route::Vault(id)) => Some(match state.other_vault(id) {
+        (Damage::OtherVault, Data::Vault(id)) => Some(match state.other_vault(id) {
             Some(vault) => read::vault_body(vault),
             None => with(&body, "id", json!(ids::id(&["nowhere"]))),
         }),
@@ -86,21 +70,19 @@ fn with(body: &Value, member: &str, value: Value) -> Value {
     body
 }
 
-/// Lets an answer end before its end.
+/// Lets an answer end before its end, where that is the damage.
 pub(crate) async fn cut(response: Response, damage: Damage) -> Response {
-    if !matches!(damage, Damage::Short | Damage::Broken) {
-        return response;
-    }
     let (mut parts, body) = response.into_parts();
     let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let half = whole.slice(..whole.len() / 2);
-    let body = if damage == Damage::Short {
-        parts.headers.insert(header::CONTENT_LENGTH, half.len().into());
-        Body::from(half)
-    } else {
-        parts.headers.insert(header::CONTENT_LENGTH, whole.len().into());
-        broken(half)
+    let (length, body) = match damage {
+        Damage::Short => (half.len(), Body::from(half)),
+        Damage::Broken => (whole.len(), broken(half)),
+        Damage::OtherItem | Damage::OtherTitle | Damage::OtherVault => {
+            (whole.len(), Body::from(whole))
+        }
     };
+    parts.headers.insert(header::CONTENT_LENGTH, length.into());
     Response::from_parts(parts, body)
 }
 

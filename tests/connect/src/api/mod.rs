@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use chrono::Utc;
 
 use crate::activity::{Entry, Outcome, Resource};
-use crate::faults::FaultKind;
+use crate::faults::{Damage, Instead};
 use crate::metrics;
 use crate::shared::Core;
 use crate::state::State;
@@ -24,18 +24,16 @@ mod reply;
 mod route;
 mod write;
 
-use damage::Damage;
 pub(crate) use damage::Dropped;
 use reply::{ApiError, Reply};
-use route::Route;
+use route::{Data, Route};
 
 const VERSION_HEADER: HeaderName = HeaderName::from_static("1password-connect-version");
 /// The largest body, in bytes, that a client may send.
 const BODY_LIMIT: usize = 16 << 20;
 
-/// A request with its body read.
+/// What an answer takes from a request besides its route.
 struct Call<'a> {
-    route: Route<'a>,
     query: &'a str,
     bearer: Option<&'a str>,
     user_agent: &'a str,
@@ -74,23 +72,28 @@ pub(crate) async fn handle(
         tokio::time::sleep(verdict.latency).await;
     }
     let damage = match verdict.instead {
-        None => Damage::None,
-        Some(fault) => match instead(fault).await? {
-            Instead::Answer(response) => return Ok(versioned(&core, response)),
-            Instead::Proxy(response) => return Ok(response),
-            Instead::Damaged(damage) => damage,
-        },
+        None => None,
+        Some(Instead::Damaged(damage)) => Some(damage),
+        Some(Instead::Hang) => match std::future::pending::<Infallible>().await {},
+        Some(Instead::Drop) => return Err(Dropped),
+        Some(Instead::Html { code }) => return Ok(reply::html(code)),
+        Some(Instead::Error { code, message, retry_after }) => {
+            return Ok(versioned(&core, reply::failed(code, message, retry_after)));
+        }
     };
     let call = Call {
-        route,
         query: parts.uri.query().unwrap_or(""),
         bearer: text(&parts, header::AUTHORIZATION).and_then(|v| v.strip_prefix("Bearer ")),
         user_agent,
         from,
         body: &body,
     };
-    let response = answer(&core, &call, damage);
-    Ok(versioned(&core, damage::cut(response, damage).await))
+    let response = answer(&core, route, &call, damage);
+    let response = match damage {
+        None => response,
+        Some(damage) => damage::cut(response, damage).await,
+    };
+    Ok(versioned(&core, response))
 }
 
 fn text(parts: &Parts, name: HeaderName) -> Option<&str> {
@@ -104,149 +107,114 @@ fn versioned(core: &Core, mut response: Response) -> Response {
     response
 }
 
-/// What a fault makes of a request.
-enum Instead {
-    /// An answer of the server's, before the token is looked at.
-    Answer(Response),
-    /// An answer of something before the server.
-    Proxy(Response),
-    /// The true answer, damaged.
-    Damaged(Damage),
-}
-
-async fn instead(fault: FaultKind) -> Result<Instead, Dropped> {
-    let retry = |error: ApiError, after: std::time::Duration| {
-        let mut response = reply::response(Err(error));
-        response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
-        Instead::Answer(response)
-    };
-    Ok(match fault {
-        FaultKind::Hang => match std::future::pending::<Infallible>().await {},
-        FaultKind::Drop => return Err(Dropped),
-        FaultKind::Html { code } => Instead::Proxy(html(code)),
-        FaultKind::Status { code, message } => {
-            Instead::Answer(reply::response(Err(ApiError::of_code(code, message))))
-        }
-        FaultKind::RateLimited { retry_after } => {
-            retry(ApiError::of_code(429, "Too many requests".to_owned()), retry_after)
-        }
-        FaultKind::RetryAfter { code, message, retry_after } => {
-            retry(ApiError::of_code(code, message), retry_after)
-        }
-        FaultKind::WrongItem => Instead::Damaged(Damage::OtherItem),
-        FaultKind::WrongTitle => Instead::Damaged(Damage::OtherTitle),
-        FaultKind::WrongVault => Instead::Damaged(Damage::OtherVault),
-        FaultKind::Truncated => Instead::Damaged(Damage::Short),
-        FaultKind::Reset => Instead::Damaged(Damage::Broken),
-        // Judged as latency, and met here by nothing.
-        FaultKind::Latency(_) => Instead::Damaged(Damage::None),
-    })
-}
-
-fn answer(core: &Core, call: &Call<'_>, damage: Damage) -> Response {
-    let reply = match call.route {
-        Route::Heartbeat => return ".".into_response(),
+fn answer(core: &Core, route: Route<'_>, call: &Call<'_>, damage: Option<Damage>) -> Response {
+    match route {
+        Route::Heartbeat => ".".into_response(),
+        Route::Health => reply::response(Ok(Reply::Json(core.presence().body()))),
         Route::Metrics => {
-            let counts = core.requests().counts();
-            return metrics::text(&counts, core.requests().in_flight(), core.state().size())
-                .into_response();
+            let (counts, in_flight) = {
+                let requests = core.requests();
+                (requests.counts(), requests.in_flight())
+            };
+            metrics::text(&counts, in_flight, core.state().size()).into_response()
+        }
+        Route::Activity => reply::response(activity(core, call)),
+        Route::Data(data) => {
+            let mut state = core.state();
+            let reply = recorded(core, &mut state, data, call);
+            reply::response(match damage {
+                None => reply,
+                Some(damage) => reply.map(|r| damage::misplace(&state, data, r, damage)),
+            })
         }
         Route::NotAllowed => {
-            return (StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed").into_response();
+            (StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed").into_response()
         }
-        Route::Other => return (StatusCode::NOT_FOUND, "404 page not found").into_response(),
-        Route::Health => Ok(Reply::Json(core.presence().body())),
-        Route::Activity => access::scope(&core.state(), call.bearer).and_then(|_| {
-            let page = core.activity().page(call.query);
-            page.map(Reply::Page).map_err(|why| ApiError::new(StatusCode::BAD_REQUEST, why))
-        }),
-        _ => recorded(core, call),
-    };
-    let damaged = reply.map(|reply| damage::misplace(&core.state(), call.route, reply, damage));
-    reply::response(damaged)
+        Route::Other => (StatusCode::NOT_FOUND, "404 page not found").into_response(),
+    }
+}
+
+fn activity(core: &Core, call: &Call<'_>) -> Result<Reply, ApiError> {
+    access::scope(&core.state(), call.bearer)?;
+    let page = core.activity().page(call.query);
+    page.map(Reply::Page).map_err(|why| ApiError::new(StatusCode::BAD_REQUEST, why))
 }
 
 /// Answers what is about vaults and items, and puts it into the activity log.
-fn recorded(core: &Core, call: &Call<'_>) -> Result<Reply, ApiError> {
+fn recorded(
+    core: &Core,
+    state: &mut State,
+    data: Data<'_>,
+    call: &Call<'_>,
+) -> Result<Reply, ApiError> {
     let versions = core.presence().content_versions;
-    let mut state = core.state();
-    let before = call.route.item().and_then(|at| version(&state, at.vault, at.item));
+    let before = data.item().and_then(|at| version(state, at.vault, at.item));
     let (query, bearer, body) = (call.query, call.bearer, call.body);
-    let reply = match call.route {
-        Route::Vaults => read::vaults(&state, bearer, query, versions),
-        Route::Vault(id) => read::vault(&state, bearer, id, versions),
-        Route::Items(vault) => read::items(&state, bearer, vault, query),
-        Route::Item(at) => read::item(&state, bearer, at),
-        Route::Files(at) => read::files(&state, bearer, at, query),
-        Route::File(at, file) => read::file(&state, bearer, at, file, query),
-        Route::FileContent(at, file) => read::content(&state, bearer, at, file),
-        Route::CreateItem(vault) => write::create(&mut state, bearer, vault, body),
-        Route::ReplaceItem(at) => write::replace(&mut state, bearer, at, body),
-        Route::PatchItem(at) => write::patch(&mut state, bearer, at, body),
-        Route::DeleteItem(at) => write::delete(&mut state, bearer, at),
-        Route::Heartbeat
-        | Route::Health
-        | Route::Metrics
-        | Route::Activity
-        | Route::NotAllowed
-        | Route::Other => Err(ApiError::new(StatusCode::NOT_FOUND, "404 page not found")),
+    let reply = match data {
+        Data::Vaults => read::vaults(state, bearer, query, versions),
+        Data::Vault(id) => read::vault(state, bearer, id, versions),
+        Data::Items(vault) => read::items(state, bearer, vault, query),
+        Data::Item(at) => read::item(state, bearer, at),
+        Data::Files(at) => read::files(state, bearer, at, query),
+        Data::File(at, file) => read::file(state, bearer, at, file, query),
+        Data::FileContent(at, file) => read::content(state, bearer, at, file),
+        Data::CreateItem(vault) => write::create(state, bearer, vault, body),
+        Data::ReplaceItem(at) => write::replace(state, bearer, at, body),
+        Data::PatchItem(at) => write::patch(state, bearer, at, body),
+        Data::DeleteItem(at) => write::delete(state, bearer, at),
     };
-    record(core, &state, call, &reply, before);
+    let outcome = match &reply {
+        Ok(_) => Outcome::Success,
+        Err(error) if error.status == StatusCode::FORBIDDEN => Outcome::Deny,
+        Err(_) => return reply,
+    };
+    // A token that nobody knows has no row: its 401 is neither of the two.
+    if let Some(bearer) = bearer {
+        let entry = Entry {
+            action: data.action(),
+            outcome,
+            resource: resource(state, data, &reply, before),
+            actor: Actor::of(bearer),
+            user_agent: call.user_agent.to_owned(),
+            ip: call.from,
+        };
+        core.activity().record(&entry, Utc::now());
+    }
     reply
 }
 
-/// A row for what was done and for what the token did not allow. A token that nobody knows is nobody's row.
-fn record(
-    core: &Core,
+/// What a request was about. A deleted item has the version from before.
+fn resource(
     state: &State,
-    call: &Call<'_>,
+    data: Data<'_>,
     reply: &Result<Reply, ApiError>,
     before: Option<u64>,
-) {
-    let outcome = match reply {
-        Ok(_) => Outcome::Success,
-        Err(error) if error.status == StatusCode::FORBIDDEN => Outcome::Deny,
-        Err(_) => return,
-    };
-    let (Some(action), Some(bearer)) = (call.route.action(), call.bearer) else {
-        return;
-    };
-    let resource = match call.route {
-        Route::Vault(id) => Resource::Vault { id: Some(id.to_owned()) },
-        Route::Items(vault) => Resource::Item { vault: vault.to_owned(), item: None },
-        Route::CreateItem(vault) => {
+) -> Resource {
+    match data {
+        Data::Vaults => Resource::Vault { id: None },
+        Data::Vault(id) => Resource::Vault { id: Some(id.to_owned()) },
+        Data::Items(vault) => Resource::Item { vault: vault.to_owned(), item: None },
+        Data::CreateItem(vault) => {
             let made = match reply {
                 Ok(Reply::Json(body)) => body["id"].as_str().map(|id| (id.to_owned(), 1)),
                 _ => None,
             };
             Resource::Item { vault: vault.to_owned(), item: made }
         }
-        route => match route.item() {
-            None => Resource::Vault { id: None },
-            Some(at) => {
-                let version = version(state, at.vault, at.item).or(before);
-                let item = version.map(|version| (at.item.to_owned(), version));
-                Resource::Item { vault: at.vault.to_owned(), item }
-            }
-        },
-    };
-    let entry = Entry {
-        action,
-        outcome,
-        resource,
-        actor: Actor::of(bearer),
-        user_agent: call.user_agent.to_owned(),
-        ip: call.from,
-    };
-    core.activity().record(&entry, Utc::now());
+        Data::Item(at)
+        | Data::ReplaceItem(at)
+        | Data::PatchItem(at)
+        | Data::DeleteItem(at)
+        | Data::Files(at)
+        | Data::File(at, _)
+        | Data::FileContent(at, _) => {
+            let version = version(state, at.vault, at.item).or(before);
+            let item = version.map(|version| (at.item.to_owned(), version));
+            Resource::Item { vault: at.vault.to_owned(), item }
+        }
+    }
 }
 
 fn version(state: &State, vault: &str, item: &str) -> Option<u64> {
     state.vault_by_id(vault)?.items.get(item).map(|item| item.version)
-}
-
-fn html(code: u16) -> Response {
-    let page =
-        "<html><head><title>A proxy</title></head><body><h1>Not Connect</h1></body></html>\n";
-    (reply::status(code), axum::response::Html(page)).into_response()
 }

@@ -1,5 +1,7 @@
 //! What the API answers, before it is HTTP.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -33,11 +35,6 @@ impl ApiError {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
     }
-
-    /// A status that a fault names, which need not be one.
-    pub(crate) fn of_code(code: u16, message: String) -> Self {
-        Self { status: status(code), message }
-    }
 }
 
 impl From<Invalid> for ApiError {
@@ -46,7 +43,23 @@ impl From<Invalid> for ApiError {
     }
 }
 
-pub(crate) fn status(code: u16) -> StatusCode {
+/// What a fault says instead of the server. The code need not be one of HTTP's.
+pub(crate) fn failed(code: u16, message: String, retry_after: Option<Duration>) -> Response {
+    let mut response = response(Err(ApiError { status: status(code), message }));
+    if let Some(after) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
+    }
+    response
+}
+
+/// A page of something that stands before the server.
+pub(crate) fn html(code: u16) -> Response {
+    let page =
+        "<html><head><title>A proxy</title></head><body><h1>Not Connect</h1></body></html>\n";
+    (status(code), axum::response::Html(page)).into_response()
+}
+
+fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 

@@ -10,6 +10,15 @@ pub(crate) enum Route<'a> {
     Health,
     Metrics,
     Activity,
+    Data(Data<'a>),
+    /// A route of Connect's, with a method that it does not have.
+    NotAllowed,
+    Other,
+}
+
+/// A request about vaults and items, which is what the activity log records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Data<'a> {
     Vaults,
     Vault(&'a str),
     Items(&'a str),
@@ -21,9 +30,6 @@ pub(crate) enum Route<'a> {
     Files(ItemPath<'a>),
     File(ItemPath<'a>, &'a str),
     FileContent(ItemPath<'a>, &'a str),
-    /// A route of Connect's, with a method that it does not have.
-    NotAllowed,
-    Other,
 }
 
 /// An item as a path names it; neither part needs to be an id.
@@ -42,30 +48,29 @@ impl<'a> Route<'a> {
             ["health"] => Self::Health,
             ["metrics"] => Self::Metrics,
             ["v1", "activity"] | ["v1", "activity", ""] => Self::Activity,
-            ["v1", "vaults"] | ["v1", "vaults", ""] => Self::Vaults,
-            ["v1", "vaults", vault] => Self::Vault(vault),
+            ["v1", "vaults"] | ["v1", "vaults", ""] => Self::Data(Data::Vaults),
+            ["v1", "vaults", vault] => Self::Data(Data::Vault(vault)),
             ["v1", "vaults", vault, "items"] | ["v1", "vaults", vault, "items", ""] => {
-                Self::Items(vault)
+                Self::Data(Data::Items(vault))
             }
-            ["v1", "vaults", vault, "items", item] => Self::Item(ItemPath { vault, item }),
-            ["v1", "vaults", vault, "items", item, "files"]
-            | ["v1", "vaults", vault, "items", item, "files", ""] => {
-                Self::Files(ItemPath { vault, item })
-            }
-            ["v1", "vaults", vault, "items", item, "files", file] => {
-                Self::File(ItemPath { vault, item }, file)
-            }
-            ["v1", "vaults", vault, "items", item, "files", file, "content"] => {
-                Self::FileContent(ItemPath { vault, item }, file)
+            ["v1", "vaults", vault, "items", item, ref rest @ ..] => {
+                let at = ItemPath { vault, item };
+                Self::Data(match *rest {
+                    [] => Data::Item(at),
+                    ["files"] | ["files", ""] => Data::Files(at),
+                    ["files", file] => Data::File(at, file),
+                    ["files", file, "content"] => Data::FileContent(at, file),
+                    _ => return Self::Other,
+                })
             }
             _ => return Self::Other,
         };
         match (reading, method.as_str()) {
             (route, "GET") => route,
-            (Self::Items(vault), "POST") => Self::CreateItem(vault),
-            (Self::Item(at), "PUT") => Self::ReplaceItem(at),
-            (Self::Item(at), "PATCH") => Self::PatchItem(at),
-            (Self::Item(at), "DELETE") => Self::DeleteItem(at),
+            (Self::Data(Data::Items(vault)), "POST") => Self::Data(Data::CreateItem(vault)),
+            (Self::Data(Data::Item(at)), "PUT") => Self::Data(Data::ReplaceItem(at)),
+            (Self::Data(Data::Item(at)), "PATCH") => Self::Data(Data::PatchItem(at)),
+            (Self::Data(Data::Item(at)), "DELETE") => Self::Data(Data::DeleteItem(at)),
             _ => Self::NotAllowed,
         }
     }
@@ -76,6 +81,15 @@ impl<'a> Route<'a> {
             Self::Health => "GET /health",
             Self::Metrics => "GET /metrics",
             Self::Activity => "GET /v1/activity",
+            Self::Data(data) => data.template(),
+            Self::NotAllowed | Self::Other => "other",
+        }
+    }
+}
+
+impl<'a> Data<'a> {
+    fn template(self) -> &'static str {
+        match self {
             Self::Vaults => "GET /v1/vaults",
             Self::Vault(_) => "GET /v1/vaults/{v}",
             Self::Items(_) => "GET /v1/vaults/{v}/items",
@@ -87,12 +101,11 @@ impl<'a> Route<'a> {
             Self::Files(_) => "GET /v1/vaults/{v}/items/{i}/files",
             Self::File(..) => "GET /v1/vaults/{v}/items/{i}/files/{f}",
             Self::FileContent(..) => "GET /v1/vaults/{v}/items/{i}/files/{f}/content",
-            Self::NotAllowed | Self::Other => "other",
         }
     }
 
-    /// What the activity log calls it; nothing where it is not recorded.
-    pub(crate) fn action(self) -> Option<Action> {
+    /// What the activity log calls it.
+    pub(crate) fn action(self) -> Action {
         match self {
             Self::Vaults
             | Self::Vault(_)
@@ -100,16 +113,10 @@ impl<'a> Route<'a> {
             | Self::Item(_)
             | Self::Files(_)
             | Self::File(..)
-            | Self::FileContent(..) => Some(Action::Read),
-            Self::CreateItem(_) => Some(Action::Create),
-            Self::ReplaceItem(_) | Self::PatchItem(_) => Some(Action::Update),
-            Self::DeleteItem(_) => Some(Action::Delete),
-            Self::Heartbeat
-            | Self::Health
-            | Self::Metrics
-            | Self::Activity
-            | Self::NotAllowed
-            | Self::Other => None,
+            | Self::FileContent(..) => Action::Read,
+            Self::CreateItem(_) => Action::Create,
+            Self::ReplaceItem(_) | Self::PatchItem(_) => Action::Update,
+            Self::DeleteItem(_) => Action::Delete,
         }
     }
 
@@ -123,16 +130,7 @@ impl<'a> Route<'a> {
             | Self::Files(at)
             | Self::File(at, _)
             | Self::FileContent(at, _) => Some(at),
-            Self::Heartbeat
-            | Self::Health
-            | Self::Metrics
-            | Self::Activity
-            | Self::Vaults
-            | Self::Vault(_)
-            | Self::Items(_)
-            | Self::CreateItem(_)
-            | Self::NotAllowed
-            | Self::Other => None,
+            Self::Vaults | Self::Vault(_) | Self::Items(_) | Self::CreateItem(_) => None,
         }
     }
 }
@@ -147,11 +145,14 @@ mod tests {
         assert_eq!(of("/v1/vaults"), of("/v1/vaults/"));
         assert_eq!(of("/v1/vaults/x/items"), of("/v1/vaults/x/items/"));
         let at = ItemPath { vault: "x", item: "y" };
-        assert_eq!(of("/v1/vaults/x/items/y"), Route::Item(at));
-        assert_eq!(of("/v1/vaults/x/items/y/files"), Route::Files(at));
-        assert_eq!(of("/v1/vaults/x/items/y/files/"), Route::Files(at));
-        assert_eq!(of("/v1/vaults/x/items/y/files/z"), Route::File(at, "z"));
-        assert_eq!(of("/v1/vaults/x/items/y/files/z/content"), Route::FileContent(at, "z"));
+        assert_eq!(of("/v1/vaults/x/items/y"), Route::Data(Data::Item(at)));
+        assert_eq!(of("/v1/vaults/x/items/y/files"), Route::Data(Data::Files(at)));
+        assert_eq!(of("/v1/vaults/x/items/y/files/"), Route::Data(Data::Files(at)));
+        assert_eq!(of("/v1/vaults/x/items/y/files/z"), Route::Data(Data::File(at, "z")));
+        assert_eq!(
+            of("/v1/vaults/x/items/y/files/z/content"),
+            Route::Data(Data::FileContent(at, "z"))
+        );
         assert_eq!(of("/v1/vaults/x/"), Route::Other);
         assert_eq!(of("/"), Route::Other);
     }
@@ -160,10 +161,10 @@ mod tests {
     fn a_method_that_a_route_has_not_is_not_allowed() {
         let at = ItemPath { vault: "x", item: "y" };
         let of = |method: Method, path: &'static str| Route::of(&method, path);
-        assert_eq!(of(Method::POST, "/v1/vaults/x/items/"), Route::CreateItem("x"));
-        assert_eq!(of(Method::PUT, "/v1/vaults/x/items/y"), Route::ReplaceItem(at));
-        assert_eq!(of(Method::PATCH, "/v1/vaults/x/items/y"), Route::PatchItem(at));
-        assert_eq!(of(Method::DELETE, "/v1/vaults/x/items/y"), Route::DeleteItem(at));
+        assert_eq!(of(Method::POST, "/v1/vaults/x/items/"), Route::Data(Data::CreateItem("x")));
+        assert_eq!(of(Method::PUT, "/v1/vaults/x/items/y"), Route::Data(Data::ReplaceItem(at)));
+        assert_eq!(of(Method::PATCH, "/v1/vaults/x/items/y"), Route::Data(Data::PatchItem(at)));
+        assert_eq!(of(Method::DELETE, "/v1/vaults/x/items/y"), Route::Data(Data::DeleteItem(at)));
         assert_eq!(of(Method::POST, "/v1/vaults"), Route::NotAllowed);
         assert_eq!(of(Method::DELETE, "/v1/vaults/x"), Route::NotAllowed);
         assert_eq!(of(Method::POST, "/v1/vaults/x/items/y/files"), Route::NotAllowed);

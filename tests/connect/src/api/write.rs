@@ -15,7 +15,7 @@ type Answer = Result<Reply, ApiError>;
 
 pub(crate) fn create(state: &mut State, bearer: Option<&str>, vault: &str, body: &[u8]) -> Answer {
     access::vault(state, bearer, vault, Intent::Create)?;
-    let content = Content::from_body(&json(body)?, &Place::New { vault })?;
+    let content = Content::from_body(&parse(body)?, &Place::New { vault })?;
     let id = state.create_item(vault, content).map_err(internal)?;
     full(state, ItemPath { vault, item: &id })
 }
@@ -31,7 +31,7 @@ pub(crate) fn replace(
     let (_, item) = access::item(state, bearer, at, Intent::Update)?;
     let version = item.version;
     let place = Place::Known { vault: at.vault, item: at.item, content: &item.content };
-    let content = Content::from_body(&json(body)?, &place)?;
+    let content = Content::from_body(&parse(body)?, &place)?;
     put(state, at, content)?;
     match full(state, at)? {
         Reply::Json(mut body) => {
@@ -49,7 +49,7 @@ pub(crate) fn patch(
     body: &[u8],
 ) -> Answer {
     let (vault, item) = access::item(state, bearer, at, Intent::Update)?;
-    let patched = patch::apply(&item.full(vault), &json(body)?)?;
+    let patched = patch::apply(&item.full(vault), &parse(body)?)?;
     let place = Place::Known { vault: at.vault, item: at.item, content: &item.content };
     let content = Content::from_body(&patched, &place)?;
     put(state, at, content)?;
@@ -76,7 +76,7 @@ fn full(state: &State, at: ItemPath<'_>) -> Answer {
     found.map(Reply::Json).ok_or_else(|| access::not_found("item", at.item))
 }
 
-fn json(body: &[u8]) -> Result<Value, ApiError> {
+fn parse(body: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(body).map_err(|_| Invalid::new("the body is not JSON").into())
 }
 
