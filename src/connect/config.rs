@@ -29,7 +29,8 @@ pub struct ClientConfig {
     pub proxy: Proxy,
     /// Told of every request that is sent.
     pub observer: Arc<dyn Observer>,
-    /// How long a connection may take to open, and a heartbeat in all.
+    /// How long a connection may take to open, and a heartbeat in all, which takes half a `call_timeout` at
+    /// most.
     pub connect_timeout: Duration,
     /// How long one request may take in all, to the end of its answer. A call, which may ask several hosts
     /// and ask them again, takes twice that at most, from when it has a permit.

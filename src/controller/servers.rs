@@ -1,6 +1,7 @@
 //! The ConnectServers of the operator's class: their clients, their actors and their status.
 
 mod connection;
+mod observed;
 mod status;
 
 use std::collections::{BTreeMap, HashMap};
@@ -278,6 +279,7 @@ impl ServerTask {
                 if let Some(known) = self.known.get_mut(name) {
                     known.fingerprint = None;
                 }
+                self.metrics.forget_breakers(name);
                 SlotState::Broken(broken)
             }
             Err(Failure::Api(error)) => {

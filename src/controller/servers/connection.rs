@@ -8,17 +8,15 @@ use kube::Api;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
+use super::observed::Observed;
 use super::{Broken, ServerTask};
 use crate::api::{
     ALLOWED_HOSTS_ANNOTATION, ConnectServerSpec, PURPOSE_CONNECT_TOKEN, PURPOSE_LABEL, Reason,
     normalized_origin,
 };
-use crate::connect::{
-    BreakerState, BuildError, Call, ClientConfig, CoolDown, ListLimits, Observer, Proxy, Retries,
-};
+use crate::connect::{BuildError, ClientConfig, CoolDown, ListLimits, Proxy, Retries};
 use crate::index::ObjectKey;
 use crate::kube_io::ApiError;
-use crate::telemetry::Metrics;
 
 impl ServerTask {
     pub(super) async fn connection(
@@ -112,16 +110,7 @@ impl ServerTask {
         }
         let allowed = metadata.annotations.as_ref().and_then(|a| a.get(ALLOWED_HOSTS_ANNOTATION));
         let allowed = allowed.map(String::as_str).unwrap_or_default();
-        let allowed: Vec<String> = allowed.split(',').map(normalized_origin).collect();
-        let missing: Vec<String> =
-            origins(spec).into_iter().filter(|origin| !allowed.contains(origin)).collect();
-        if !missing.is_empty() {
-            // In one word, whatever somebody wrote into the annotation: the command is for a shell.
-            let known = allowed
-                .into_iter()
-                .filter(|host| !host.is_empty() && host.chars().all(is_of_origin));
-            let all = known.chain(missing.iter().cloned()).collect::<Vec<_>>().join(",");
-            let missing = missing.join(" and ");
+        if let Some(Lacking { missing, all }) = lacking(&origins(spec), allowed) {
             return Err(Failure::broken(
                 Reason::TokenNotForHost,
                 format!(
@@ -166,6 +155,31 @@ impl ServerTask {
     }
 }
 
+/// What an annotation of allowed hosts lacks.
+#[derive(Debug, PartialEq, Eq)]
+struct Lacking {
+    /// The origins that it lacks, as a sentence has them.
+    missing: String,
+    /// What it has to be: in one word, whatever somebody wrote into it, since the command is for a shell.
+    all: String,
+}
+
+/// Holds an annotation of allowed hosts against the origins of a server.
+fn lacking(origins: &[String], annotation: &str) -> Option<Lacking> {
+    let allowed: Vec<String> = annotation.split(',').map(normalized_origin).collect();
+    let missing: Vec<&str> =
+        origins.iter().filter(|o| !allowed.contains(o)).map(String::as_str).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let known = allowed.iter().map(String::as_str);
+    let all: Vec<&str> = known
+        .filter(|host| !host.is_empty() && host.chars().all(is_of_origin))
+        .chain(missing.iter().copied())
+        .collect();
+    Some(Lacking { missing: missing.join(" and "), all: all.join(",") })
+}
+
 /// Whether an origin can have the character. None of them but the brackets of an IPv6 address, which a shell
 /// leaves as they are where no file has such a name, means anything to a shell.
 fn is_of_origin(c: char) -> bool {
@@ -175,27 +189,6 @@ fn is_of_origin(c: char) -> bool {
 /// The origins of a server, in the form in which they are compared.
 fn origins(spec: &ConnectServerSpec) -> Vec<String> {
     spec.hosts.iter().map(|host| normalized_origin(&host.url)).collect()
-}
-
-/// Counts what the client of a server does.
-struct Observed {
-    server: String,
-    metrics: Arc<Metrics>,
-}
-
-impl Observer for Observed {
-    fn called(&self, call: &Call<'_>) {
-        self.metrics.connect_called(&self.server, call.operation.as_str(), call.code, call.took);
-    }
-
-    fn breaker_moved(&self, host: &str, state: BreakerState) {
-        match state {
-            BreakerState::Closed => self.metrics.breaker_closed(&self.server, host),
-            BreakerState::Open | BreakerState::HalfOpen => {
-                self.metrics.breaker_opened(&self.server, host);
-            }
-        }
-    }
 }
 
 /// Why there is no connection.
@@ -243,4 +236,31 @@ pub(super) fn fingerprint(spec: &ConnectServerSpec, config: &ClientConfig) -> [u
         hash.update(part);
     }
     hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "https://a.internal:8443";
+    const SECOND: &str = "https://b.internal:8443";
+
+    fn held_against(annotation: &str) -> Option<(String, String)> {
+        let origins = [FIRST.to_owned(), SECOND.to_owned()];
+        lacking(&origins, annotation).map(|lacking| (lacking.missing, lacking.all))
+    }
+
+    #[test]
+    fn a_token_goes_to_a_server_only_if_every_host_is_allowed() {
+        assert_eq!(held_against(&format!("{SECOND},https://c, HTTPS://A.internal:8443/")), None);
+        let both = format!("{FIRST},{SECOND}");
+        assert_eq!(held_against(FIRST), Some((SECOND.to_owned(), both.clone())));
+        assert_eq!(held_against(""), Some((format!("{FIRST} and {SECOND}"), both)));
+    }
+
+    #[test]
+    fn the_command_keeps_what_is_allowed_and_nothing_that_a_shell_would_run() {
+        let (missing, all) = held_against(&format!("https://c,$(id),{FIRST},a b")).unwrap();
+        assert_eq!((missing, all), (SECOND.to_owned(), format!("https://c,{FIRST},{SECOND}")));
+    }
 }
