@@ -31,8 +31,8 @@ pub struct Settings {
     pub failed_for: Duration,
     /// How long a connection to Connect may take to open.
     pub connect_timeout: Duration,
-    /// How long one request to Connect may take in all. A call, which may ask several hosts and ask them
-    /// again, takes twice that at most.
+    /// How long one request to Connect may take in all. A call, which may ask several hosts, takes twice
+    /// that at most.
     pub call_timeout: Duration,
     /// How many times the hosts of a server are gone through again when none of them answers.
     pub connect_retries: usize,

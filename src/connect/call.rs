@@ -9,7 +9,7 @@ use reqwest::{RequestBuilder, Response, StatusCode};
 use tokio::time::{Instant, sleep};
 
 use super::breaker::{Pulse, Suspicion};
-use super::error::{Class, ConnectError, Failure, Subject};
+use super::error::{Cause, Class, ConnectError, Failure, Subject};
 use super::host::{Entry, Host};
 use super::observe::{Call, Operation, code};
 use super::retry::Spending;
@@ -33,6 +33,8 @@ pub(super) struct Failed {
 /// How far a call has come.
 struct Progress {
     attempts: u32,
+    /// When the last round may begin: what took a whole request's time to come to nothing is not repeated.
+    last_round: Instant,
     /// When the last request must have ended.
     deadline: Instant,
 }
@@ -56,7 +58,12 @@ impl Client {
         self.budget.deposit();
         // A heartbeat may come after the last request.
         let patience = self.call_timeout.saturating_mul(2).saturating_sub(self.heartbeat_timeout);
-        let mut progress = Progress { attempts: 0, deadline: Instant::now() + patience };
+        let started = Instant::now();
+        let mut progress = Progress {
+            attempts: 0,
+            last_round: started + self.call_timeout,
+            deadline: started + patience,
+        };
         let mut pauses = self.retries.pauses();
         loop {
             let failed = match self.round(request, &mut progress, &read).await {
@@ -92,7 +99,7 @@ impl Client {
     /// Whether asking all hosts again at a time may help, and may be done.
     fn is_worth_a_round(&self, failed: &Failed, at: Instant, progress: &Progress) -> bool {
         failed.failure.may_pass()
-            && at < progress.deadline
+            && at < progress.last_round
             && self.hosts.iter().any(|host| host.would_admit(at.into_std()))
             && self.budget.spend() == Spending::Paid
     }
@@ -145,8 +152,12 @@ impl Client {
             },
         }
         self.rate.turn(progress.deadline).await?;
-        progress.attempts += 1;
         let left = progress.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            // Of the call, and not of the host.
+            return Err(Failure::NoAnswer(Cause::TimedOut));
+        }
+        progress.attempts += 1;
         let timeout = self.call_timeout.min(left);
         let answer = self.send(host, request, progress.attempts, timeout, read).await;
         let failure = answer.as_ref().err().copied();

@@ -29,10 +29,12 @@ pub struct ClientConfig {
     pub proxy: Proxy,
     /// Told of every request that is sent.
     pub observer: Arc<dyn Observer>,
-    /// How long a connection may take to open, and a heartbeat in all.
+    /// How long a connection may take to open, and a heartbeat in all, which takes half a `call_timeout` at
+    /// most.
     pub connect_timeout: Duration,
-    /// How long one request may take in all, to the end of its answer. A call, which may ask several hosts
-    /// and ask them again, takes twice that at most, from when it has a permit.
+    /// How long one request may take in all, to the end of its answer. A call, which may ask several
+    /// hosts, takes twice that at most, from when it has a permit; hosts are asked again only as long as it
+    /// has not taken that once.
     pub call_timeout: Duration,
     /// How a call that came to nothing is repeated.
     pub retries: Retries,

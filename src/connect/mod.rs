@@ -79,7 +79,8 @@ impl Client {
     /// # Errors
     /// What of the configuration cannot be used, and [`BuildError::Tls`] when no TLS provider is installed.
     pub fn new(config: ClientConfig) -> Result<Self, BuildError> {
-        let heartbeat_timeout = config.connect_timeout.min(config.call_timeout);
+        // Whatever hangs, half a request's time is left for the next host.
+        let heartbeat_timeout = config.connect_timeout.min(config.call_timeout / 2);
         let host = |origin: Arc<str>| {
             let breaker = Breaker::new(config.cool_down, heartbeat_timeout.saturating_mul(2));
             Host::new(origin, breaker, Arc::clone(&config.observer))

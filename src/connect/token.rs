@@ -153,7 +153,6 @@ struct WireScope {
 }
 
 /// A number of seconds, which may have a fraction (RFC 7519, 2).
-#[expect(clippy::cast_possible_truncation, reason = "a float becomes the nearest i64 there is")]
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     Ok(value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64)))

@@ -313,6 +313,7 @@ impl ServerTask {
                 if let Some(known) = self.known.get_mut(name) {
                     known.fingerprint = None;
                 }
+                self.config.metrics.forget_breakers(name);
                 SlotState::Broken(broken)
             }
             Err(Failure::Api(error)) => {

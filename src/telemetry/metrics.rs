@@ -313,3 +313,30 @@ impl Metrics {
         self.audit_records.inc();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_and_breakers_of_a_server_are_told_and_its_breakers_forgotten() {
+        let metrics = Metrics::new();
+        metrics.connect_called("default", "vaults", "2xx", Duration::from_millis(3));
+        metrics.breaker_closed("default", "https://a");
+        metrics.breaker_opened("default", "https://b");
+        metrics.breaker_opened("other", "https://b");
+        let text = metrics.encode();
+        for line in [
+            r#"portcullis_connect_requests_total{server="default",operation="vaults",code="2xx"} 1"#,
+            r#"portcullis_connect_request_duration_seconds_count{operation="vaults"} 1"#,
+            r#"portcullis_connect_breaker_open{server="default",host="https://a"} 0"#,
+            r#"portcullis_connect_breaker_open{server="default",host="https://b"} 1"#,
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in {text}");
+        }
+        metrics.forget_server("default");
+        let text = metrics.encode();
+        assert!(!text.contains(r#"breaker_open{server="default""#), "{text}");
+        assert!(text.contains(r#"breaker_open{server="other",host="https://b"} 1"#), "{text}");
+    }
+}

@@ -81,6 +81,7 @@ async fn a_hung_server_times_out_and_gives_its_permit_back() {
         (Reply::Stall(""), Cause::TimedOut),
         (Reply::Stall(part), Cause::TimedOut),
         (Reply::Raw(part.to_owned()), Cause::Broken),
+        (Reply::Cut(part), Cause::Reset),
     ] {
         let server = Server::start(reply).await;
         let mut config = config(&server.origin);

@@ -29,6 +29,8 @@ enum Reply {
     Raw(String),
     /// These bytes, and then nothing more, with the connection open.
     Stall(&'static str),
+    /// These bytes, and then a reset.
+    Cut(&'static str),
     /// A reset.
     Reset,
 }
@@ -82,6 +84,10 @@ impl Server {
                         Reply::Stall(text) => {
                             let _ = stream.write_all(text.as_bytes()).await;
                             std::future::pending::<()>().await;
+                        }
+                        Reply::Cut(text) => {
+                            let _ = stream.write_all(text.as_bytes()).await;
+                            stream.set_zero_linger().unwrap();
                         }
                         Reply::Reset => stream.set_zero_linger().unwrap(),
                     }

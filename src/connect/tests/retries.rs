@@ -52,6 +52,15 @@ async fn a_call_is_repeated_as_often_as_allowed_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_call_that_hung_is_not_repeated() {
+    let server = Server::start(Reply::Stall("")).await;
+    let mut config = repeating(&server, 2);
+    config.call_timeout = Duration::from_millis(100);
+    client(config).vaults().await.unwrap_err();
+    assert_eq!(server.heads().len(), 1);
+}
+
+#[tokio::test]
 async fn every_host_is_asked_in_every_round() {
     let first = Server::start(json("500 X", "")).await;
     let second = Server::start(json("502 X", "")).await;

@@ -116,16 +116,7 @@ impl ServerTask {
         }
         let allowed = metadata.annotations.as_ref().and_then(|a| a.get(ALLOWED_HOSTS_ANNOTATION));
         let allowed = allowed.map(String::as_str).unwrap_or_default();
-        let allowed: Vec<String> = allowed.split(',').map(normalized_origin).collect();
-        let missing: Vec<String> =
-            spec.origins().into_iter().filter(|origin| !allowed.contains(origin)).collect();
-        if !missing.is_empty() {
-            // In one word, whatever somebody wrote into the annotation: the command is for a shell.
-            let known = allowed
-                .into_iter()
-                .filter(|host| !host.is_empty() && host.chars().all(is_of_origin));
-            let all = known.chain(missing.iter().cloned()).collect::<Vec<_>>().join(",");
-            let missing = missing.join(" and ");
+        if let Some(Lacking { missing, all }) = lacking(&spec.origins(), allowed) {
             return Err(Failure::broken(
                 Reason::TokenNotForHost,
                 format!(
@@ -175,6 +166,31 @@ impl ServerTask {
         }
         Ok(ca.inline.clone().map(String::into_bytes))
     }
+}
+
+/// What an annotation of allowed hosts lacks.
+#[derive(Debug, PartialEq, Eq)]
+struct Lacking {
+    /// The origins that it lacks, as a sentence has them.
+    missing: String,
+    /// What it has to be: in one word, whatever somebody wrote into it, since the command is for a shell.
+    all: String,
+}
+
+/// Holds an annotation of allowed hosts against the origins of a server.
+fn lacking(origins: &[String], annotation: &str) -> Option<Lacking> {
+    let allowed: Vec<String> = annotation.split(',').map(normalized_origin).collect();
+    let missing: Vec<&str> =
+        origins.iter().filter(|o| !allowed.contains(o)).map(String::as_str).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let known = allowed.iter().map(String::as_str);
+    let all: Vec<&str> = known
+        .filter(|host| !host.is_empty() && host.chars().all(is_of_origin))
+        .chain(missing.iter().copied())
+        .collect();
+    Some(Lacking { missing: missing.join(" and "), all: all.join(",") })
 }
 
 /// Whether an origin can have the character. None of them but the brackets of an IPv6 address, which a shell
@@ -244,4 +260,31 @@ pub(super) fn fingerprint(spec: &ConnectServerSpec, config: &ClientConfig) -> [u
         hash.update(part);
     }
     hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "https://a.internal:8443";
+    const SECOND: &str = "https://b.internal:8443";
+
+    fn held_against(annotation: &str) -> Option<(String, String)> {
+        let origins = [FIRST.to_owned(), SECOND.to_owned()];
+        lacking(&origins, annotation).map(|lacking| (lacking.missing, lacking.all))
+    }
+
+    #[test]
+    fn a_token_goes_to_a_server_only_if_every_host_is_allowed() {
+        assert_eq!(held_against(&format!("{SECOND},https://c, HTTPS://A.internal:8443/")), None);
+        let both = format!("{FIRST},{SECOND}");
+        assert_eq!(held_against(FIRST), Some((SECOND.to_owned(), both.clone())));
+        assert_eq!(held_against(""), Some((format!("{FIRST} and {SECOND}"), both)));
+    }
+
+    #[test]
+    fn the_command_keeps_what_is_allowed_and_nothing_that_a_shell_would_run() {
+        let (missing, all) = held_against(&format!("https://c,$(id),{FIRST},a b")).unwrap();
+        assert_eq!((missing, all), (SECOND.to_owned(), format!("https://c,{FIRST},{SECOND}")));
+    }
 }

@@ -1,3 +1,5 @@
+//! What the client of a server does, counted.
+
 use std::sync::Arc;
 
 use crate::connect::{BreakerState, Call, Observer};
