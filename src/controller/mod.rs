@@ -109,9 +109,12 @@ impl Operator {
             metrics.clone(),
         );
         let keys = load_or_create_keys(&io, &operator_namespace).await?;
-        let queue = Queue::new(QueueConfig {
+        let queue = Queue::new(&QueueConfig {
             workers: settings.workers,
             interactive_workers: settings.interactive_workers,
+            flow_workers: settings.flow_workers,
+            object_burst: settings.object_burst,
+            object_interval: settings.object_interval,
             retry_first: settings.retry_first,
             retry_max: settings.retry_max,
         });

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use super::examine::{Examined, Knowledge};
 use super::outcome::{Delivered, Ended, Stop, basis, behind, is_basis_of, rendering};
-use super::queue::{Next as Then, ParkKey};
+use super::queue::{Next as Then, ParkKey, Worker};
 use super::record::Memory;
 use crate::api::{CredentialRequestSpec, CredentialRequestStatus, Reason};
 use crate::audit::{AuditSink, Entry};
@@ -49,7 +49,7 @@ pub(super) struct Subject<'a> {
 
 impl Reconciler {
     /// Reconciles one request. Returns when to look at it again.
-    pub(super) async fn reconcile(&self, key: &ObjectKey) -> Then {
+    pub(super) async fn reconcile(&self, key: &ObjectKey, worker: &Worker<ObjectKey>) -> Then {
         let started = Instant::now();
         let Some(entry) = self.knowledge.index.request(key).filter(|e| !e.is_deleting) else {
             self.forget(key);
@@ -84,7 +84,7 @@ impl Reconciler {
             }
             Examined::Decided(Verdict::Granted(grant), server) => {
                 let decision = grant.decision().clone();
-                match self.deliver(&subject, *grant, &server).await {
+                match self.deliver(&subject, *grant, &server, worker).await {
                     Some(outcome) => {
                         self.notify_alert(&subject, &decision);
                         (Some(decision), outcome)
@@ -213,6 +213,7 @@ impl Reconciler {
         subject: &Subject<'_>,
         grant: Grant,
         server: &Arc<Server>,
+        worker: &Worker<ObjectKey>,
     ) -> Option<Ended> {
         let trouble = self.knowledge.trouble(&server.view(), grant.facts());
         let is_current = self.is_current(subject, &grant);
@@ -220,6 +221,12 @@ impl Reconciler {
         let is_foreign = subject.state == SecretState::Foreign;
         let fetches = trouble.is_none() && !is_current && !is_foreign;
         let _place = if fetches { Some(server.try_permit()?) } else { None };
+        // After the place, so that the worker is taken back before it is free for another.
+        let _lent = fetches.then(|| {
+            let calls = u32::try_from(grant.items().count()).unwrap_or(u32::MAX);
+            worker.charge(calls.saturating_add(1));
+            worker.lend()
+        });
         let record = match self.audit_grant(subject, &grant) {
             Ok(record) => record,
             Err(problem) => return Some(Ended::failed(problem, Then::Retry)),

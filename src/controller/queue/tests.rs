@@ -1,3 +1,7 @@
+mod fair;
+mod lent;
+mod paced;
+
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 
@@ -8,12 +12,36 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn config(workers: usize, interactive_workers: usize) -> QueueConfig {
-    QueueConfig { workers, interactive_workers, retry_first: 2 * SECOND, retry_max: 60 * SECOND }
+/// All of one flow.
+impl Key for u32 {
+    type Flow = ();
+
+    fn flow(&self) -> Self::Flow {}
 }
 
-fn queue(workers: usize, interactive_workers: usize) -> Queue<u32> {
-    Queue::new(config(workers, interactive_workers))
+/// The flow, and a number.
+impl Key for (u32, u32) {
+    type Flow = u32;
+
+    fn flow(&self) -> Self::Flow {
+        self.0
+    }
+}
+
+fn config(workers: usize, interactive_workers: usize) -> QueueConfig {
+    QueueConfig {
+        workers,
+        interactive_workers,
+        flow_workers: workers,
+        object_burst: 1,
+        object_interval: Duration::ZERO,
+        retry_first: 2 * SECOND,
+        retry_max: 60 * SECOND,
+    }
+}
+
+fn queue<K: Key>(workers: usize, interactive_workers: usize) -> Queue<K> {
+    Queue::new(&config(workers, interactive_workers))
 }
 
 const PARKED: [(u32, Lane); 3] = [(1, Lane::Sweep), (2, Lane::Interactive), (3, Lane::Changed)];
@@ -23,30 +51,30 @@ fn server() -> ParkKey {
 }
 
 /// What may run now, without waiting.
-fn poll(queue: &Queue<u32>) -> Option<Running<u32>> {
+fn poll<K: Key>(queue: &Queue<K>) -> Option<Running<K>> {
     queue.next().now_or_never().flatten()
 }
 
-fn run(queue: &Queue<u32>, next: Next) -> Option<u32> {
+fn run<K: Key>(queue: &Queue<K>, next: Next) -> Option<K> {
     let running = poll(queue)?;
-    let key = *running.key();
+    let key = running.key().clone();
     running.finish(next);
     Some(key)
 }
 
-fn park(queue: &Queue<u32>, keys: &[(u32, Lane)]) {
+fn park<K: Key>(queue: &Queue<K>, keys: &[(K, Lane)]) {
     for (key, lane) in keys {
-        queue.add(*key, *lane);
+        queue.add(key.clone(), *lane);
         run(queue, Next::Park(server()));
     }
 }
 
-fn run_all(queue: &Queue<u32>) -> Vec<u32> {
+fn run_all<K: Key>(queue: &Queue<K>) -> Vec<K> {
     std::iter::from_fn(|| run(queue, Next::Done)).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lane_is_first_in_first_out_and_a_key_is_in_it_once() {
+async fn a_flow_is_first_in_first_out_in_its_lane_and_a_key_is_in_it_once() {
     let queue = queue(1, 0);
     for key in [3, 1, 2, 1, 3] {
         queue.add(key, Lane::Sweep);
