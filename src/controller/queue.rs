@@ -182,11 +182,10 @@ impl<K: Key> Queue<K> {
         self.shared.change(|state, now| state.add(key, lane, now));
     }
 
-    /// Says that one more run can have the resource: the key parked on it that a free worker would take
-    /// first, by lane and flow, is queued in its lane, whatever its pace. If that key's run ends in anything but parking on the
-    /// same resource, the next one is moved, lest a key that no longer wants the resource swallow the
-    /// word. So a key may be moved in vain; parked again, it has its old place in its
-    /// flow.
+    /// Says that one more run can have the resource: of the keys parked on it the one that is next, by lane
+    /// and flow as in dispatch, is queued in its lane, whatever its pace. If that key's run ends in anything
+    /// but parking on the same resource, the next one is moved, lest a key that no longer wants the resource
+    /// swallow the word. So a key may be moved in vain; parked again, it has its old place in its flow.
     pub fn unpark_one(&self, resource: &ParkKey) {
         self.shared.change(|state, now| state.unpark_one(resource, now));
     }
@@ -254,8 +253,8 @@ impl<K: Key> Clone for Worker<K> {
 
 impl<K: Key> Worker<K> {
     /// Lets another run have the worker while this one waits for something slow. A run that has lent its
-    /// worker counts neither as one of the workers nor against its flow, so that who waits for one
-    /// server holds up neither others nor his own requests to another. It must hold something whose
+    /// worker counts neither as one of the workers nor against its flow, so that a flow that
+    /// waits for one server holds up neither others nor its own runs for another. It must hold something whose
     /// number is bounded, such as a place at its server: nothing here bounds how many runs do this.
     ///
     /// When the loan is dropped the run goes on at once, if need be as one more than there are workers;

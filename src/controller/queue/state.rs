@@ -177,7 +177,8 @@ impl<K: Key> State<K> {
     pub(super) fn take(&mut self, now: Instant) -> Option<Start<K>> {
         self.fire(now);
         let workers = &self.workers;
-        let (key, lane) = self.lanes.take(|lane, flow| workers.may_start(lane, flow))?;
+        let (key, lane) =
+            self.lanes.take(|lane| workers.take_on(lane), |flow| workers.permit(flow))?;
         let started = self.tick();
         self.workers.start(started, lane, key.flow());
         self.pace.start(&key, now);

@@ -1,6 +1,7 @@
 mod fair;
 mod lent;
 mod paced;
+mod parked;
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -43,8 +44,6 @@ fn config(workers: usize, interactive_workers: usize) -> QueueConfig {
 fn queue<K: Key>(workers: usize, interactive_workers: usize) -> Queue<K> {
     Queue::new(&config(workers, interactive_workers))
 }
-
-const PARKED: [(u32, Lane); 3] = [(1, Lane::Sweep), (2, Lane::Interactive), (3, Lane::Changed)];
 
 fn server() -> ParkKey {
     ParkKey::new("default")
@@ -243,80 +242,6 @@ async fn timers_without_end_do_not_overflow() {
     queue.add(1, Lane::Sweep);
     run(&queue, Next::At(Duration::MAX));
     assert_eq!(queue.depths().waiting, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn parked_keys_leave_one_by_one_the_interactive_first() {
-    let queue = queue(3, 0);
-    park(&queue, &PARKED);
-    queue.unpark_one(&ParkKey::new("another"));
-    assert_eq!(queue.depths().parked, 3);
-    let mut running = Vec::new();
-    for left in [2, 1, 0] {
-        queue.unpark_one(&server());
-        running.push(poll(&queue).unwrap());
-        assert!(poll(&queue).is_none());
-        assert_eq!(queue.depths().parked, left);
-    }
-    let order: Vec<_> = running.iter().map(|run| (*run.key(), run.lane())).collect();
-    let [sweep, interactive, changed] = PARKED;
-    assert_eq!(order, [interactive, changed, sweep]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn parked_keys_leave_all_at_once_each_to_its_lane() {
-    let queue = queue(1, 0);
-    park(&queue, &PARKED);
-    queue.unpark_all(&server());
-    assert_eq!(run_all(&queue), [2, 3, 1]);
-    assert_eq!(queue.depths(), Depths::default());
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_addition_queues_a_parked_key() {
-    let queue = queue(1, 0);
-    park(&queue, &PARKED[..1]);
-    queue.add(1, Lane::Changed);
-    assert_eq!(poll(&queue).unwrap().lane(), Lane::Changed);
-    assert_eq!(queue.depths().parked, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_key_moved_in_vain_keeps_its_place_among_the_parked() {
-    let queue = queue(1, 0);
-    park(&queue, &PARKED[1..]);
-    for _ in 0..3 {
-        queue.unpark_one(&server());
-        assert_eq!(run(&queue, Next::Park(server())), Some(2));
-    }
-    assert_eq!(queue.depths().parked, 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_key_that_no_longer_wants_the_resource_hands_it_on() {
-    let queue = queue(1, 0);
-    park(&queue, &PARKED);
-    queue.unpark_one(&server());
-    assert_eq!(run(&queue, Next::Forget), Some(2));
-    assert_eq!(run(&queue, Next::Park(server())), Some(3));
-    assert!(poll(&queue).is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn unparking_between_the_look_and_the_parking_is_not_lost() {
-    for all in [false, true] {
-        let queue = queue(2, 0);
-        queue.add(1, Lane::Changed);
-        let running = poll(&queue).unwrap();
-        if all {
-            queue.unpark_all(&server());
-        } else {
-            queue.unpark_one(&server());
-        }
-        running.finish(Next::Park(server()));
-        assert_eq!(run(&queue, Next::Park(server())), Some(1));
-        assert_eq!(queue.depths().parked, 1);
-    }
 }
 
 #[tokio::test(start_paused = true)]

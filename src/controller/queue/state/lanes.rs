@@ -70,13 +70,18 @@ impl<K: Key> Lanes<K> {
         self.slot_mut(lane).line.remove(place, flow);
     }
 
-    /// Takes the key that is next among those that may run. Its run is to be [settled](Self::settle).
-    pub(super) fn take(&mut self, may_run: impl Fn(Lane, &K::Flow) -> bool) -> Option<(K, Lane)> {
-        let has_next = |lane: &Lane| self.line(*lane).has_next(|flow| may_run(*lane, flow));
+    /// Takes the key that is next in the lanes that are open, among those of the flows that may run. Its
+    /// run is to be [settled](Self::settle).
+    pub(super) fn take(
+        &mut self,
+        is_open: impl Fn(Lane) -> bool,
+        may_run: impl Fn(&K::Flow) -> bool,
+    ) -> Option<(K, Lane)> {
+        let has_next = |lane: &Lane| is_open(*lane) && self.line(*lane).has_next(&may_run);
         let is_due = |lane: &Lane| self.slot(*lane).passed_over >= SHARE - 1;
         let mut candidates = Lane::ALL.into_iter().filter(has_next);
         let lane = candidates.clone().rfind(is_due).or_else(|| candidates.next())?;
-        let key = self.slot_mut(lane).line.take(|flow| may_run(lane, flow))?;
+        let key = self.slot_mut(lane).line.take(may_run)?;
         for other in Lane::ALL {
             let slot = self.slot_mut(other);
             slot.passed_over = if other == lane || slot.line.is_empty() {

@@ -89,7 +89,7 @@ impl<K: Key> Line<K> {
     }
 
     fn next(&self, may_run: impl Fn(&K::Flow) -> bool) -> Option<(Turn, &K::Flow)> {
-        // Few are passed over: those that have as many runs under way as a flow may.
+        // Few are passed over: those that hold as many workers as a flow may.
         let (turn, name) = self.turns.iter().find(|(_, name)| may_run(name))?;
         Some((*turn, name))
     }

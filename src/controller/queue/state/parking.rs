@@ -39,7 +39,7 @@ impl<K: Key> Parking<K> {
     /// Takes out the key that is next on a resource.
     pub(super) fn take(&mut self, resource: &ParkKey) -> Option<K> {
         let lanes = self.parked.get_mut(resource)?;
-        let (key, lane) = lanes.take(|_, _| true)?;
+        let (key, lane) = lanes.take(|_| true, |_| true)?;
         // A word is one turn and no more, whatever comes of it.
         lanes.settle(lane, &key.flow(), 1);
         self.forget_empty(resource);

@@ -48,20 +48,19 @@ impl<F: Clone + Eq + Hash> Workers<F> {
         }
     }
 
-    /// Whether a worker is free for a key of a flow in a lane.
-    pub(super) fn may_start(&self, lane: Lane, flow: &F) -> bool {
-        self.held() < self.all
-            && (lane == Lane::Interactive || self.others < self.shared)
-            && self.held_by(flow) < self.per_flow
+    /// Whether a worker is free for a lane.
+    pub(super) fn take_on(&self, lane: Lane) -> bool {
+        self.held() < self.all && (lane == Lane::Interactive || self.others < self.shared)
+    }
+
+    /// Whether a flow may hold one more.
+    pub(super) fn permit(&self, flow: &F) -> bool {
+        self.by_flow.get(flow).is_none_or(|held| *held < self.per_flow)
     }
 
     /// How many are held. More than there are, for a while, when runs take back what they lent.
     pub(super) fn held(&self) -> usize {
         self.interactive + self.others
-    }
-
-    pub(super) fn held_by(&self, flow: &F) -> usize {
-        self.by_flow.get(flow).copied().unwrap_or_default()
     }
 
     /// How many runs hold no worker.

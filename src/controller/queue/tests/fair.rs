@@ -137,22 +137,6 @@ async fn with_only_interactive_keys_beside_it_a_changed_key_is_at_most_the_eight
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resource_is_shared_by_the_flows_that_are_parked_on_it() {
-    let queue = queue(16, 0);
-    let parked: Vec<_> = (0..100).map(|n| ((NOISY, n), Lane::Interactive)).collect();
-    park(&queue, &parked);
-    park(&queue, &[((QUIET, 0), Lane::Interactive), ((QUIET, 1), Lane::Sweep)]);
-    let mut woken = Vec::new();
-    for _ in 0..8 {
-        queue.unpark_one(&server());
-        woken.push(poll(&queue).unwrap());
-    }
-    let keys: Vec<_> = woken.iter().map(|run| *run.key()).collect();
-    assert!(keys[..2].contains(&(QUIET, 0)), "{keys:?}");
-    assert!(keys.contains(&(QUIET, 1)), "{keys:?}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn flows_that_come_anew_do_not_cut_in_before_one_that_waits() {
     let queue = queue(1, 0);
     add_all(&queue, NOISY, 2, Lane::Changed);
