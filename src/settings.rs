@@ -10,6 +10,13 @@ pub struct Settings {
     pub workers: usize,
     /// How many of the workers only take requests that someone waits for.
     pub interactive_workers: usize,
+    /// How many of the workers the requests of one namespace may hold. Those that wait for their server
+    /// hold none.
+    pub flow_workers: usize,
+    /// How often one request may be reconciled without a pause.
+    pub object_burst: u32,
+    /// The time after which a request that has used up its burst is reconciled once more.
+    pub object_interval: Duration,
     /// The longest that one reconcile may take before it is abandoned and tried again.
     pub reconcile_timeout: Duration,
     /// The first delay before a failed request is tried again; it doubles with each failure.
@@ -90,6 +97,9 @@ impl Default for Settings {
         Self {
             workers: 32,
             interactive_workers: 8,
+            flow_workers: 16,
+            object_burst: 5,
+            object_interval: Duration::from_secs(1),
             reconcile_timeout: Duration::from_secs(60),
             retry_first: Duration::from_secs(2),
             retry_max: Duration::from_secs(300),
@@ -134,6 +144,7 @@ impl Settings {
     pub fn for_tests() -> Self {
         let full = Self::default();
         Self {
+            object_interval: full.object_interval / 30,
             retry_first: full.retry_first / 30,
             retry_max: full.retry_max / 30,
             poll_interval: full.poll_interval / 30,

@@ -6,10 +6,19 @@ use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::queue::{Lane, Next, ParkKey, Queue};
+use super::queue::{Key, Lane, Next, ParkKey, Queue};
 use super::reconcile::Reconciler;
 use super::watch::Gate;
 use crate::index::ObjectKey;
+
+/// Requests share the workers by namespace.
+impl Key for ObjectKey {
+    type Flow = Arc<str>;
+
+    fn flow(&self) -> Self::Flow {
+        self.namespace.clone()
+    }
+}
 
 /// Runs what the queue hands out until it is closed, then waits for what is under way.
 pub(super) async fn run(
@@ -46,7 +55,7 @@ pub(super) async fn run(
                 .index
                 .request(&key)
                 .map(|entry| entry.server.clone());
-            let work = AssertUnwindSafe(reconciler.reconcile(&key)).catch_unwind();
+            let work = AssertUnwindSafe(reconciler.reconcile(&key, running.worker())).catch_unwind();
             let next = match tokio::time::timeout(limit, work).await {
                 Ok(Ok(next)) => next,
                 // The panic's own text may hold anything; the hook of the process tells its place alone.
@@ -82,8 +91,10 @@ fn publish(queue: &Queue<ObjectKey>, reconciler: &Reconciler) {
         (Lane::Changed.as_str(), depths.changed),
         (Lane::Sweep.as_str(), depths.sweep),
         ("running", depths.running),
+        ("lent", depths.lent),
         ("parked", depths.parked),
         ("waiting", depths.waiting),
+        ("namespaces", depths.flows),
     ] {
         reconciler.metrics.queued(state, count);
     }

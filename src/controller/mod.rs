@@ -146,9 +146,12 @@ impl Operator {
         ));
         let (warmer, warm_task) =
             Warmer::new(fetcher.clone(), settings.look_interval / 10, metrics.clone());
-        let queue = Queue::new(QueueConfig {
+        let queue = Queue::new(&QueueConfig {
             workers: settings.workers,
             interactive_workers: settings.interactive_workers,
+            flow_workers: settings.flow_workers,
+            object_burst: settings.object_burst,
+            object_interval: settings.object_interval,
             retry_first: settings.retry_first,
             retry_max: settings.retry_max,
         });

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use super::examine::{Examined, Knowledge, Upstream};
 use super::outcome::{Delivered, Ended, Stop, basis, behind};
-use super::queue::{Next as Then, ParkKey};
+use super::queue::{Next as Then, ParkKey, Worker};
 use super::record::Memory;
 use super::subject::Subject;
 use super::warm::Warmer;
@@ -39,7 +39,7 @@ pub(super) struct Reconciler {
 
 impl Reconciler {
     /// Reconciles one request. Returns when to look at it again.
-    pub(super) async fn reconcile(&self, key: &ObjectKey) -> Then {
+    pub(super) async fn reconcile(&self, key: &ObjectKey, worker: &Worker<ObjectKey>) -> Then {
         let started = Instant::now();
         let Some(entry) = self.knowledge.index.request(key).filter(|e| !e.is_deleting) else {
             self.forget(key);
@@ -74,7 +74,7 @@ impl Reconciler {
             }
             Examined::Decided(Verdict::Granted(grant), upstream) => {
                 let decision = grant.decision().clone();
-                match self.deliver(&subject, *grant, &upstream).await {
+                match self.deliver(&subject, *grant, &upstream, worker).await {
                     Some(outcome) => {
                         self.notify_alert(&subject, &decision);
                         (Some(decision), outcome)
@@ -149,6 +149,7 @@ impl Reconciler {
         subject: &Subject<'_>,
         grant: Grant,
         upstream: &Upstream,
+        worker: &Worker<ObjectKey>,
     ) -> Option<Ended> {
         let (grant, server) = (Arc::new(grant), &upstream.server);
         let trouble = self.knowledge.trouble(&server.view(), grant.facts());
@@ -167,10 +168,14 @@ impl Reconciler {
         let is_foreign = subject.state == SecretState::Foreign;
         let is_at_hand = is_current && subject.refresh_wanted().is_none();
         let order = order.filter(|_| !is_at_hand && !is_foreign);
-        let _place = match &order {
-            Some(order) if self.fetcher.asks(order) => Some(server.try_permit()?),
-            Some(_) | None => None,
-        };
+        let asks = order.as_ref().is_some_and(|order| self.fetcher.asks(order));
+        let _place = if asks { Some(server.try_permit()?) } else { None };
+        // After the place, so that the worker is taken back before it is free for another.
+        let _lent = asks.then(|| {
+            let calls = u32::try_from(grant.items().count()).unwrap_or(u32::MAX);
+            worker.charge(calls.saturating_add(1));
+            worker.lend()
+        });
         let record = match self.audit_grant(subject, &grant) {
             Ok(record) => record,
             Err(problem) => return Some(Ended::failed(problem, Then::Retry)),

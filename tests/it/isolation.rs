@@ -178,8 +178,9 @@ async fn a_request_of_an_unlisted_namespace_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hung_server_does_not_hold_up_the_requests_of_another() {
     let bed = Bed::new("out-two").await;
-    // All workers but those for the interactive lane could be taken by one server's hung fetches.
-    let settings = Settings { workers: 4, interactive_workers: 1, ..Settings::for_tests() };
+    // More fetches hang than there are workers, and than a namespace may hold.
+    let settings =
+        Settings { workers: 2, interactive_workers: 0, flow_workers: 1, ..Settings::for_tests() };
     let other_token = format!("{}-other", bed.token);
     let item = ItemSpec::new("item").field("field", "v1");
     let other = ConnectDev::start(

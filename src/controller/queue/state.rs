@@ -1,40 +1,53 @@
 //! The queue's rules, without tasks, clock or chance.
 
-use std::collections::{BTreeMap, HashMap};
+mod lanes;
+mod line;
+mod pace;
+mod parking;
+mod workers;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Depths, Key, Lane, Next, ParkKey, QueueConfig};
+use lanes::Lanes;
+use pace::Pace;
+use parking::Parking;
+use workers::Workers;
 
-/// Of so many dispatches a lane that has keys gets one, whatever is in the lanes before it; of one more
-/// where two lanes are due at once. What a full set of workers holds back stays due.
-const SHARE: u32 = 8;
 /// After more consecutive failures than this a key is retried in the sweep lane.
 const RETRIES_IN_LANE: u32 = 3;
 /// The longest timer, far below where adding to an `Instant` overflows.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A number that grows with each use: order within a lane, of parked keys, of timers due at the same
-/// time, and of runs and unparkings.
-type Tick = u64;
+/// A number that grows with each use: order within a flow, of timers due at the same time, and of runs
+/// and unparkings.
+pub(super) type Tick = u64;
 
-pub(super) struct State<K> {
-    config: QueueConfig,
+pub(super) struct State<K: Key> {
+    retry_first: Duration,
+    retry_max: Duration,
     entries: HashMap<K, Entry>,
-    interactive: Line<K>,
-    changed: Line<K>,
-    sweep: Line<K>,
-    /// The runs under way, by when they started.
-    runs: BTreeMap<Tick, Lane>,
+    lanes: Lanes<K>,
+    workers: Workers<K::Flow>,
+    /// Outlives the entries: whoever is done, or gone and comes back, has its old pace.
+    pace: Pace<K>,
     /// The keys that wait, by when they are queued again.
     timers: BTreeMap<(Instant, Tick), K>,
-    parked: HashMap<ParkKey, BTreeMap<(Lane, Tick), K>>,
-    /// When a resource was last unparked for more keys than were there. A run that started before may
-    /// still park on it.
-    missed: HashMap<ParkKey, Tick>,
+    parking: Parking<K>,
     last_tick: Tick,
     closed: bool,
+}
+
+/// A run that begins.
+pub(super) struct Start<K> {
+    pub(super) key: K,
+    pub(super) lane: Lane,
+    pub(super) failures: u32,
+    /// Names the run.
+    pub(super) started: Tick,
 }
 
 struct Entry {
@@ -73,54 +86,25 @@ struct Ticket {
     woken: bool,
 }
 
-/// One lane: first in, first out.
-struct Line<K> {
-    keys: BTreeMap<Tick, K>,
-    /// Dispatches from other lanes while this one had keys.
-    passed_over: u32,
-}
-
-impl<K> Line<K> {
-    const fn new() -> Self {
-        Self { keys: BTreeMap::new(), passed_over: 0 }
-    }
-}
-
-impl<K> State<K> {
-    fn line(&self, lane: Lane) -> &Line<K> {
-        match lane {
-            Lane::Interactive => &self.interactive,
-            Lane::Changed => &self.changed,
-            Lane::Sweep => &self.sweep,
-        }
-    }
-
-    fn line_mut(&mut self, lane: Lane) -> &mut Line<K> {
-        match lane {
-            Lane::Interactive => &mut self.interactive,
-            Lane::Changed => &mut self.changed,
-            Lane::Sweep => &mut self.sweep,
+impl<K: Key> State<K> {
+    pub(super) fn new(config: &QueueConfig) -> Self {
+        Self {
+            retry_first: config.retry_first,
+            retry_max: config.retry_max,
+            entries: HashMap::new(),
+            lanes: Lanes::new(),
+            workers: Workers::new(config),
+            pace: Pace::new(config.object_burst, config.object_interval),
+            timers: BTreeMap::new(),
+            parking: Parking::new(),
+            last_tick: 0,
+            closed: false,
         }
     }
 
     fn tick(&mut self) -> Tick {
         self.last_tick += 1;
         self.last_tick
-    }
-
-    /// The lane that is next, if any may run now.
-    fn choose(&self) -> Option<Lane> {
-        if self.runs.len() >= self.config.workers {
-            return None;
-        }
-        let shared = self.config.workers - self.config.interactive_workers;
-        let others = self.runs.values().filter(|lane| **lane != Lane::Interactive);
-        let open = others.count() < shared;
-        let may_run =
-            |lane: &Lane| (open || *lane == Lane::Interactive) && !self.line(*lane).keys.is_empty();
-        let due = |lane: &Lane| self.line(*lane).passed_over >= SHARE - 1;
-        let mut candidates = Lane::ALL.into_iter().filter(may_run);
-        candidates.clone().rfind(due).or_else(|| candidates.next())
     }
 
     pub(super) fn first_timer(&self) -> Option<Instant> {
@@ -136,13 +120,17 @@ impl<K> State<K> {
     }
 
     pub(super) fn depths(&self) -> Depths {
+        let waiting = |lane| self.lanes.line(lane).waiting();
+        let flows: HashSet<&K::Flow> = Lane::ALL.into_iter().flat_map(waiting).collect();
         Depths {
-            interactive: self.interactive.keys.len(),
-            changed: self.changed.keys.len(),
-            sweep: self.sweep.keys.len(),
-            running: self.runs.len(),
-            parked: self.parked.values().map(BTreeMap::len).sum(),
+            interactive: self.lanes.line(Lane::Interactive).len(),
+            changed: self.lanes.line(Lane::Changed).len(),
+            sweep: self.lanes.line(Lane::Sweep).len(),
+            running: self.workers.held(),
+            lent: self.workers.lent(),
+            parked: self.parking.len(),
             waiting: self.timers.len(),
+            flows: flows.len(),
         }
     }
 
@@ -153,76 +141,64 @@ impl<K> State<K> {
         });
         queued.max()
     }
-}
-
-impl<K: Key> State<K> {
-    pub(super) fn new(mut config: QueueConfig) -> Self {
-        config.workers = config.workers.max(1);
-        config.interactive_workers = config.interactive_workers.min(config.workers - 1);
-        Self {
-            config,
-            entries: HashMap::new(),
-            interactive: Line::new(),
-            changed: Line::new(),
-            sweep: Line::new(),
-            runs: BTreeMap::new(),
-            timers: BTreeMap::new(),
-            parked: HashMap::new(),
-            missed: HashMap::new(),
-            last_tick: 0,
-            closed: false,
-        }
-    }
 
     pub(super) fn add(&mut self, key: K, lane: Lane, now: Instant) {
         let Some(mut entry) = self.entries.remove(&key) else {
             return self.enqueue(key, Memory::default(), lane, now);
         };
         let urgent = lane.min(entry.lane);
-        let since = match &mut entry.place {
+        match &mut entry.place {
             Place::Running { dirty, .. } => {
                 *dirty = Some(dirty.map_or(lane, |asked| asked.min(lane)));
                 self.entries.insert(key, entry);
-                return;
             }
             Place::Queued { .. } if urgent == entry.lane => {
                 self.entries.insert(key, entry);
-                return;
             }
             Place::Queued { tick, since } => {
-                self.line_mut(entry.lane).keys.remove(tick);
-                *since
+                self.lanes.remove(entry.lane, *tick, &key.flow());
+                let since = *since;
+                self.line_up(key, entry.memory, urgent, since);
             }
             Place::Waiting(timer) => {
                 self.timers.remove(timer);
-                now
+                self.enqueue(key, entry.memory, urgent, now);
             }
             Place::Parked => {
-                self.leave_parking(&entry);
-                now
+                if let Some(ticket) = &entry.memory.ticket {
+                    self.parking.leave(&ticket.resource, entry.lane, ticket.tick, &key.flow());
+                }
+                self.enqueue(key, entry.memory, urgent, now);
             }
-        };
-        self.enqueue(key, entry.memory, urgent, since);
+        }
     }
 
-    /// Starts the run that is next: key, lane and failures so far.
-    pub(super) fn take(&mut self, now: Instant) -> Option<(K, Lane, u32)> {
+    /// Starts the run that is next.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Start<K>> {
         self.fire(now);
-        let lane = self.choose()?;
-        let (_, key) = self.line_mut(lane).keys.pop_first()?;
-        for other in Lane::ALL {
-            let line = self.line_mut(other);
-            line.passed_over = if other == lane || line.keys.is_empty() {
-                0
-            } else {
-                line.passed_over.saturating_add(1)
-            };
-        }
+        let workers = &self.workers;
+        let (key, lane) =
+            self.lanes.take(|lane| workers.take_on(lane), |flow| workers.permit(flow))?;
         let started = self.tick();
+        self.workers.start(started, lane, key.flow());
+        self.pace.start(&key, now);
         let entry = self.entries.get_mut(&key)?;
         entry.place = Place::Running { started, dirty: None };
-        self.runs.insert(started, lane);
-        Some((key, lane, entry.memory.failures))
+        Some(Start { lane, failures: entry.memory.failures, key, started })
+    }
+
+    /// Sets what a run costs.
+    pub(super) fn charge(&mut self, started: Tick, cost: u32) {
+        self.workers.charge(started, cost);
+    }
+
+    /// Has a run give its worker back until as many calls of [`take_back`](Self::take_back).
+    pub(super) fn lend(&mut self, started: Tick) {
+        self.workers.lend(started);
+    }
+
+    pub(super) fn take_back(&mut self, started: Tick) {
+        self.workers.take_back(started);
     }
 
     /// Ends a run. `chance`, from 0 to 1, is the jitter of the delay after a failure.
@@ -235,7 +211,9 @@ impl<K: Key> State<K> {
             return;
         };
         let (lane, mut memory) = (entry.lane, entry.memory);
-        self.runs.remove(&started);
+        if let Some(run) = self.workers.end(started) {
+            self.lanes.settle(run.lane, &run.flow, run.cost);
+        }
         let parks_again =
             |ticket: &mut Ticket| matches!(&next, Next::Park(to) if *to == ticket.resource);
         if let Some(ticket) = memory.ticket.take_if(|ticket| !parks_again(ticket))
@@ -266,52 +244,61 @@ impl<K: Key> State<K> {
             }
             (Next::Park(_), Some(asked)) => self.enqueue(key, memory, asked.min(lane), now),
             (Next::Park(resource), None) => {
-                if self.missed.get(&resource).is_some_and(|at| *at > started) {
-                    self.enqueue(key, memory, lane, now);
+                if self.parking.has_missed(&resource, started) {
+                    self.line_up(key, memory, lane, now);
                 } else {
                     self.park(key, memory, lane, resource);
                 }
             }
         }
-        let oldest = self.runs.keys().next().copied();
-        self.missed.retain(|_, at| oldest.is_some_and(|started| started < *at));
+        self.parking.forget_words(self.workers.oldest());
     }
 
     pub(super) fn unpark_one(&mut self, resource: &ParkKey, now: Instant) {
-        match self.parked.get(resource).and_then(BTreeMap::first_key_value) {
-            Some((_, key)) => self.unpark(&key.clone(), true, now),
+        match self.parking.take(resource) {
+            Some(key) => self.unpark(key, true, now),
             None => self.miss(resource),
         }
     }
 
     pub(super) fn unpark_all(&mut self, resource: &ParkKey, now: Instant) {
-        for key in self.parked.remove(resource).unwrap_or_default().values() {
+        while let Some(key) = self.parking.take(resource) {
             self.unpark(key, false, now);
         }
         self.miss(resource);
     }
 
-    fn unpark(&mut self, key: &K, woken: bool, now: Instant) {
-        let Some(mut entry) = self.entries.remove(key) else {
+    fn unpark(&mut self, key: K, woken: bool, now: Instant) {
+        let Some(mut entry) = self.entries.remove(&key) else {
             return;
         };
-        self.leave_parking(&entry);
         if let Some(ticket) = &mut entry.memory.ticket {
             ticket.woken = woken;
         }
-        self.enqueue(key.clone(), entry.memory, entry.lane, now);
+        // Whatever its pace: it is the resource that sets it, and the word is not to lie about.
+        self.line_up(key, entry.memory, entry.lane, now);
     }
 
     fn miss(&mut self, resource: &ParkKey) {
-        if !self.runs.is_empty() {
+        if !self.workers.is_idle() {
             let now = self.tick();
-            self.missed.insert(resource.clone(), now);
+            self.parking.miss(resource, now);
         }
     }
 
-    fn enqueue(&mut self, key: K, memory: Memory, lane: Lane, since: Instant) {
+    /// Queues a key, or has it wait until its pace allows another run.
+    fn enqueue(&mut self, key: K, memory: Memory, lane: Lane, now: Instant) {
+        let delay = self.pace.delay(&key, now);
+        if delay.is_zero() {
+            self.line_up(key, memory, lane, now);
+        } else {
+            self.wait(key, memory, lane, delay, now);
+        }
+    }
+
+    fn line_up(&mut self, key: K, memory: Memory, lane: Lane, since: Instant) {
         let tick = self.tick();
-        self.line_mut(lane).keys.insert(tick, key.clone());
+        self.lanes.insert(lane, tick, key.clone());
         self.put(key, Place::Queued { tick, since }, lane, memory);
     }
 
@@ -326,8 +313,7 @@ impl<K: Key> State<K> {
             Some(ticket) => ticket.tick,
             None => self.tick(),
         };
-        let line = self.parked.entry(resource.clone()).or_default();
-        line.insert((lane, tick), key.clone());
+        self.parking.park(&resource, lane, tick, key.clone());
         memory.ticket = Some(Ticket { resource, tick, woken: false });
         self.put(key, Place::Parked, lane, memory);
     }
@@ -335,17 +321,6 @@ impl<K: Key> State<K> {
     fn put(&mut self, key: K, place: Place, lane: Lane, memory: Memory) {
         let entry = Entry { place, lane, memory };
         self.entries.insert(key, entry);
-    }
-
-    fn leave_parking(&mut self, entry: &Entry) {
-        if let Some(ticket) = &entry.memory.ticket
-            && let Some(line) = self.parked.get_mut(&ticket.resource)
-        {
-            line.remove(&(entry.lane, ticket.tick));
-            if line.is_empty() {
-                self.parked.remove(&ticket.resource);
-            }
-        }
     }
 
     /// Queues the keys whose time has come, each in its lane.
@@ -363,11 +338,13 @@ impl<K: Key> State<K> {
     fn backoff(&self, failures: u32, chance: f64) -> Duration {
         let doublings = failures.saturating_sub(1);
         let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
-        let whole = self.config.retry_first.saturating_mul(factor);
-        let half = whole.min(self.config.retry_max) / 2;
+        let whole = self.retry_first.saturating_mul(factor);
+        let half = whole.min(self.retry_max) / 2;
         half.saturating_add(half.mul_f64(chance))
     }
 }
 
+#[cfg(test)]
+mod check;
 #[cfg(test)]
 mod model;

@@ -1,3 +1,8 @@
+mod fair;
+mod lent;
+mod paced;
+mod parked;
+
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 
@@ -8,45 +13,67 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// All of one flow.
+impl Key for u32 {
+    type Flow = ();
+
+    fn flow(&self) -> Self::Flow {}
+}
+
+/// The flow, and a number.
+impl Key for (u32, u32) {
+    type Flow = u32;
+
+    fn flow(&self) -> Self::Flow {
+        self.0
+    }
+}
+
 fn config(workers: usize, interactive_workers: usize) -> QueueConfig {
-    QueueConfig { workers, interactive_workers, retry_first: 2 * SECOND, retry_max: 60 * SECOND }
+    QueueConfig {
+        workers,
+        interactive_workers,
+        flow_workers: workers,
+        object_burst: 1,
+        object_interval: Duration::ZERO,
+        retry_first: 2 * SECOND,
+        retry_max: 60 * SECOND,
+    }
 }
 
-fn queue(workers: usize, interactive_workers: usize) -> Queue<u32> {
-    Queue::new(config(workers, interactive_workers))
+fn queue<K: Key>(workers: usize, interactive_workers: usize) -> Queue<K> {
+    Queue::new(&config(workers, interactive_workers))
 }
-
-const PARKED: [(u32, Lane); 3] = [(1, Lane::Sweep), (2, Lane::Interactive), (3, Lane::Changed)];
 
 fn server() -> ParkKey {
     ParkKey::new("default")
 }
 
 /// What may run now, without waiting.
-fn poll(queue: &Queue<u32>) -> Option<Running<u32>> {
+fn poll<K: Key>(queue: &Queue<K>) -> Option<Running<K>> {
     queue.next().now_or_never().flatten()
 }
 
-fn run(queue: &Queue<u32>, next: Next) -> Option<u32> {
+fn run<K: Key>(queue: &Queue<K>, next: Next) -> Option<K> {
     let running = poll(queue)?;
-    let key = *running.key();
+    let key = running.key().clone();
     running.finish(next);
     Some(key)
 }
 
-fn park(queue: &Queue<u32>, keys: &[(u32, Lane)]) {
+fn park<K: Key>(queue: &Queue<K>, keys: &[(K, Lane)]) {
     for (key, lane) in keys {
-        queue.add(*key, *lane);
+        queue.add(key.clone(), *lane);
         run(queue, Next::Park(server()));
     }
 }
 
-fn run_all(queue: &Queue<u32>) -> Vec<u32> {
+fn run_all<K: Key>(queue: &Queue<K>) -> Vec<K> {
     std::iter::from_fn(|| run(queue, Next::Done)).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lane_is_first_in_first_out_and_a_key_is_in_it_once() {
+async fn a_flow_is_first_in_first_out_in_its_lane_and_a_key_is_in_it_once() {
     let queue = queue(1, 0);
     for key in [3, 1, 2, 1, 3] {
         queue.add(key, Lane::Sweep);
@@ -215,80 +242,6 @@ async fn timers_without_end_do_not_overflow() {
     queue.add(1, Lane::Sweep);
     run(&queue, Next::At(Duration::MAX));
     assert_eq!(queue.depths().waiting, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn parked_keys_leave_one_by_one_the_interactive_first() {
-    let queue = queue(3, 0);
-    park(&queue, &PARKED);
-    queue.unpark_one(&ParkKey::new("another"));
-    assert_eq!(queue.depths().parked, 3);
-    let mut running = Vec::new();
-    for left in [2, 1, 0] {
-        queue.unpark_one(&server());
-        running.push(poll(&queue).unwrap());
-        assert!(poll(&queue).is_none());
-        assert_eq!(queue.depths().parked, left);
-    }
-    let order: Vec<_> = running.iter().map(|run| (*run.key(), run.lane())).collect();
-    let [sweep, interactive, changed] = PARKED;
-    assert_eq!(order, [interactive, changed, sweep]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn parked_keys_leave_all_at_once_each_to_its_lane() {
-    let queue = queue(1, 0);
-    park(&queue, &PARKED);
-    queue.unpark_all(&server());
-    assert_eq!(run_all(&queue), [2, 3, 1]);
-    assert_eq!(queue.depths(), Depths::default());
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_addition_queues_a_parked_key() {
-    let queue = queue(1, 0);
-    park(&queue, &PARKED[..1]);
-    queue.add(1, Lane::Changed);
-    assert_eq!(poll(&queue).unwrap().lane(), Lane::Changed);
-    assert_eq!(queue.depths().parked, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_key_moved_in_vain_keeps_its_place_among_the_parked() {
-    let queue = queue(1, 0);
-    park(&queue, &PARKED[1..]);
-    for _ in 0..3 {
-        queue.unpark_one(&server());
-        assert_eq!(run(&queue, Next::Park(server())), Some(2));
-    }
-    assert_eq!(queue.depths().parked, 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_key_that_no_longer_wants_the_resource_hands_it_on() {
-    let queue = queue(1, 0);
-    park(&queue, &PARKED);
-    queue.unpark_one(&server());
-    assert_eq!(run(&queue, Next::Forget), Some(2));
-    assert_eq!(run(&queue, Next::Park(server())), Some(3));
-    assert!(poll(&queue).is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn unparking_between_the_look_and_the_parking_is_not_lost() {
-    for all in [false, true] {
-        let queue = queue(2, 0);
-        queue.add(1, Lane::Changed);
-        let running = poll(&queue).unwrap();
-        if all {
-            queue.unpark_all(&server());
-        } else {
-            queue.unpark_one(&server());
-        }
-        running.finish(Next::Park(server()));
-        assert_eq!(run(&queue, Next::Park(server())), Some(1));
-        assert_eq!(queue.depths().parked, 1);
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,21 +1,26 @@
 //! Random operations against what must hold at all times.
 
-use std::collections::HashSet;
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::*;
 
+const FLOWS: u32 = 3;
 const KEYS: u32 = 12;
+const COSTS: u32 = 4;
 const SECOND: Duration = Duration::from_secs(1);
+
+/// The flow, and a number.
+type FlowKey = (u32, u32);
 
 #[derive(Clone, Debug)]
 enum Op {
-    Add(u32, Lane),
+    Add(FlowKey, Lane),
     Take,
-    Finish(Index, Next),
+    Lend(Index),
+    TakeBack(Index),
+    Finish(Index, u32, Next),
     UnparkOne(ParkKey),
     UnparkAll(ParkKey),
     Advance(Duration),
@@ -30,6 +35,7 @@ fn seconds() -> impl Strategy<Value = Duration> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
+    let key = (0..KEYS).prop_map(|n| (n % FLOWS, n));
     let lane = || select(&Lane::ALL);
     let resource = || select(resources().to_vec());
     let next = prop_oneof![
@@ -40,161 +46,224 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Next::Forget),
     ];
     prop_oneof![
-        6 => (0..KEYS, lane()).prop_map(|(key, lane)| Op::Add(key, lane)),
+        6 => (key, lane()).prop_map(|(key, lane)| Op::Add(key, lane)),
         6 => Just(Op::Take),
-        5 => (any::<Index>(), next).prop_map(|(which, next)| Op::Finish(which, next)),
+        2 => any::<Index>().prop_map(Op::Lend),
+        1 => any::<Index>().prop_map(Op::TakeBack),
+        5 => (any::<Index>(), 1..=COSTS, next)
+            .prop_map(|(which, cost, next)| Op::Finish(which, cost, next)),
         1 => resource().prop_map(Op::UnparkOne),
         1 => resource().prop_map(Op::UnparkAll),
         2 => seconds().prop_map(Op::Advance),
     ]
 }
 
-fn state(workers: usize, interactive_workers: usize) -> State<u32> {
-    State::new(QueueConfig {
-        workers,
-        interactive_workers,
-        retry_first: SECOND,
-        retry_max: 60 * SECOND,
-    })
+fn config() -> impl Strategy<Value = QueueConfig> {
+    (1..6_usize, 0..4_usize, 1..4_usize, 1..4_u32, 0..3_u32).prop_map(
+        |(workers, interactive_workers, flow_workers, object_burst, interval)| QueueConfig {
+            workers,
+            interactive_workers,
+            flow_workers,
+            object_burst,
+            object_interval: SECOND * interval,
+            retry_first: SECOND,
+            retry_max: 60 * SECOND,
+        },
+    )
 }
 
-impl State<u32> {
-    /// Every key is in one place, and the places agree with what is written of the key.
-    fn check(&self) {
-        let mut seen = HashSet::new();
-        for lane in Lane::ALL {
-            for (at, key) in &self.line(lane).keys {
-                let entry = &self.entries[key];
-                assert!(matches!(entry.place, Place::Queued { tick, .. } if tick == *at));
-                assert_eq!(entry.lane, lane);
-                assert!(seen.insert(*key), "{key} is queued twice");
-            }
-        }
-        for (resource, keys) in &self.parked {
-            assert!(!keys.is_empty());
-            for ((lane, at), key) in keys {
-                let entry = &self.entries[key];
-                assert!(matches!(entry.place, Place::Parked));
-                assert_eq!(entry.lane, *lane);
-                let ticket = entry.memory.ticket.as_ref().unwrap();
-                assert_eq!((&ticket.resource, ticket.tick), (resource, *at));
-                assert!(seen.insert(*key), "{key} is in two places");
-            }
-        }
-        for (key, entry) in &self.entries {
-            match entry.place {
-                Place::Queued { .. } | Place::Parked => assert!(seen.contains(key)),
-                Place::Running { started, .. } => assert_eq!(self.runs[&started], entry.lane),
-                Place::Waiting(at) => assert_eq!(self.timers[&at], *key),
-            }
-        }
-        let waiting = |entry: &&Entry| matches!(entry.place, Place::Waiting(_));
-        let waiting = self.entries.values().filter(waiting).count();
-        assert_eq!(waiting, self.timers.len());
-        let running = |entry: &&Entry| matches!(entry.place, Place::Running { .. });
-        let running = self.entries.values().filter(running).count();
-        assert_eq!(running, self.runs.len());
-        let shared = self.config.workers - self.config.interactive_workers;
-        let others = self.runs.values().filter(|l| **l != Lane::Interactive);
-        assert!(others.count() <= shared);
-        assert!(running <= self.config.workers);
-    }
-
-    fn is_blank(&self) -> bool {
-        self.entries.is_empty() && self.depths() == Depths::default() && self.missed.is_empty()
-    }
-
-    /// Nothing is held back but by the bounds.
-    fn check_idle(&self) {
-        let depths = self.depths();
-        let full = depths.running == self.config.workers;
-        let shared = self.config.workers - self.config.interactive_workers;
-        let others = self.runs.values().filter(|l| **l != Lane::Interactive);
-        let bound = others.count() == shared;
-        assert!(full || depths.interactive == 0);
-        assert!(full || bound || depths.changed + depths.sweep == 0);
-    }
+struct Run {
+    key: FlowKey,
+    lane: Lane,
+    started: Tick,
+    loans: usize,
 }
 
-/// A queue, and the keys that are owed a run.
+/// A queue, and what is owed to its keys and flows.
 struct Model {
-    state: State<u32>,
+    config: QueueConfig,
+    state: State<FlowKey>,
     now: Instant,
-    running: Vec<u32>,
-    owed: HashSet<u32>,
+    running: Vec<Run>,
+    owed: HashSet<FlowKey>,
+    starts: Vec<(FlowKey, Instant)>,
+    /// By lane and flow: the dispatches of the lane that went to others while the flow could have been
+    /// served, and what its runs have cost, since it was.
+    passed: HashMap<(Lane, u32), (u32, u32)>,
+    /// The dispatches of other lanes while the lane could have been served, since it was.
+    passed_lanes: HashMap<Lane, u32>,
 }
 
 impl Model {
+    fn new(config: QueueConfig) -> Self {
+        Self {
+            config,
+            state: State::new(&config),
+            now: Instant::now(),
+            running: Vec::new(),
+            owed: HashSet::new(),
+            starts: Vec::new(),
+            passed: HashMap::new(),
+            passed_lanes: HashMap::new(),
+        }
+    }
+
+    fn held(&self, which: impl Fn(&Run) -> bool) -> usize {
+        self.running.iter().filter(|run| run.loans == 0 && which(run)).count()
+    }
+
+    /// Whether the limits allow a run.
+    fn may_start(&self, lane: Lane, flow: u32) -> bool {
+        let shared = self.config.workers.saturating_sub(self.config.interactive_workers).max(1);
+        self.held(|_| true) < self.config.workers
+            && self.held(|run| run.key.0 == flow) < self.config.flow_workers
+            && (lane == Lane::Interactive
+                || self.held(|run| run.lane != Lane::Interactive) < shared)
+    }
+
+    /// The flows that could be served, by lane.
+    fn servable(&self) -> HashSet<(Lane, u32)> {
+        let queued = |lane| self.state.lanes.line(lane).waiting().map(move |flow| (lane, *flow));
+        let all = Lane::ALL.into_iter().flat_map(queued);
+        all.filter(|(lane, flow)| self.may_start(*lane, *flow)).collect()
+    }
+
     fn take(&mut self) -> bool {
-        let Some((key, _, _)) = self.state.take(self.now) else {
+        // Timers first, so that what is servable is known before the choice.
+        self.state.fire(self.now);
+        let servable = self.servable();
+        let Some(Start { key, lane, started, .. }) = self.state.take(self.now) else {
             self.state.check_idle();
+            assert!(servable.is_empty(), "not served: {servable:?}");
             return false;
         };
-        assert!(!self.running.contains(&key), "{key} runs twice at once");
-        self.running.push(key);
+        assert!(servable.contains(&(lane, key.0)), "the limits forbid {key:?} in {lane:?}");
+        assert!(self.running.iter().all(|run| run.key != key), "{key:?} runs twice at once");
+        self.passed_over(&servable, lane, key.0);
+        self.running.push(Run { key, lane, started, loans: 0 });
         self.owed.remove(&key);
+        self.starts.push((key, self.now));
         true
     }
 
-    fn finish(&mut self, which: usize, next: Next) {
-        let key = self.running.swap_remove(which);
-        if !matches!(next, Next::Done | Next::Forget) {
-            self.owed.insert(key);
+    fn passed_over(&mut self, servable: &HashSet<(Lane, u32)>, lane: Lane, flow: u32) {
+        self.passed.insert((lane, flow), (0, 0));
+        self.passed_lanes.insert(lane, 0);
+        for other in (0..FLOWS).filter(|other| *other != flow) {
+            let (passed, cost) = self.passed.entry((lane, other)).or_default();
+            let waits = self.state.lanes.line(lane).waiting().any(|name| *name == other);
+            *passed = if waits { *passed } else { 0 };
+            *passed += u32::from(servable.contains(&(lane, other)));
+            assert!(*passed <= (FLOWS - 1) * (2 + *cost), "{other} starves in {lane:?}");
         }
-        self.state.finish(key, next, 0.5, self.now);
+        for other in Lane::ALL.into_iter().filter(|other| *other != lane) {
+            let passed = self.passed_lanes.entry(other).or_default();
+            let is_empty = self.state.lanes.line(other).is_empty();
+            *passed = if is_empty { 0 } else { *passed };
+            *passed += u32::from(servable.iter().any(|(lane, _)| *lane == other));
+            assert!(*passed <= 8, "{other:?} starves");
+        }
+    }
+
+    fn finish(&mut self, which: usize, cost: u32, next: Next) {
+        let run = self.running.swap_remove(which);
+        if !matches!(next, Next::Done | Next::Forget) {
+            self.owed.insert(run.key);
+        }
+        self.passed.entry((run.lane, run.key.0)).or_default().1 += cost;
+        self.state.charge(run.started, cost);
+        self.state.finish(run.key, next, 0.5, self.now);
     }
 
     fn apply(&mut self, op: Op) {
+        let count = self.running.len();
         match op {
             Op::Add(key, lane) => {
                 self.owed.insert(key);
                 self.state.add(key, lane, self.now);
             }
             Op::Take => drop(self.take()),
-            Op::Finish(which, next) if !self.running.is_empty() => {
-                self.finish(which.index(self.running.len()), next);
+            Op::Lend(_) | Op::TakeBack(_) | Op::Finish(..) if count == 0 => {}
+            Op::Lend(which) => {
+                let run = &mut self.running[which.index(count)];
+                run.loans += 1;
+                self.state.lend(run.started);
             }
-            Op::Finish(..) => {}
+            Op::TakeBack(which) => {
+                let run = &mut self.running[which.index(count)];
+                if run.loans > 0 {
+                    run.loans -= 1;
+                    self.state.take_back(run.started);
+                }
+            }
+            Op::Finish(which, cost, next) => self.finish(which.index(count), cost, next),
             Op::UnparkOne(resource) => self.state.unpark_one(&resource, self.now),
             Op::UnparkAll(resource) => self.state.unpark_all(&resource, self.now),
             Op::Advance(time) => self.now += time,
         }
         self.state.check();
+        assert_eq!(self.state.workers.held(), self.held(|_| true));
     }
 
     fn drain(&mut self) {
         while !self.running.is_empty() {
-            self.finish(0, Next::Done);
+            self.finish(0, 1, Next::Done);
         }
         for resource in resources() {
             self.state.unpark_all(&resource, self.now);
         }
         self.now += 100 * SECOND;
         while self.take() {
-            self.finish(0, Next::Done);
+            self.finish(0, 1, Next::Done);
         }
     }
 }
 
 proptest! {
     #[test]
-    fn no_key_is_lost_doubled_or_run_twice_at_once(
+    fn no_key_is_lost_or_runs_twice_at_once_no_limit_is_passed_and_no_flow_starves(
         ops in vec(op(), 0..300),
-        workers in 1..6_usize,
-        interactive_workers in 0..4_usize,
+        config in config(),
     ) {
-        let mut model = Model {
-            state: state(workers, interactive_workers),
-            now: Instant::now(),
-            running: Vec::new(),
-            owed: HashSet::new(),
-        };
+        let mut model = Model::new(config);
         for op in ops {
             model.apply(op);
         }
         model.drain();
         prop_assert!(model.owed.is_empty(), "never ran again: {:?}", model.owed);
         prop_assert!(model.state.is_blank());
+        // A run after a long time has forgotten who ran before.
+        model.now += 100 * SECOND;
+        model.apply(Op::Add((0, 0), Lane::Sweep));
+        model.take();
+        prop_assert!(model.state.pace.len() <= 1);
+    }
+
+    /// Without words for parked keys, which are not held back.
+    #[test]
+    fn no_key_runs_more_often_than_its_pace_allows(
+        ops in vec(op(), 0..300),
+        config in config(),
+    ) {
+        let mut model = Model::new(config);
+        for op in ops {
+            match op {
+                Op::Finish(which, cost, Next::Park(_)) => model.apply(Op::Finish(which, cost, Next::Done)),
+                other => model.apply(other),
+            }
+        }
+        for key in (0..KEYS).map(|n| (n % FLOWS, n)) {
+            let starts: Vec<Instant> =
+                model.starts.iter().filter(|(ran, _)| *ran == key).map(|(_, at)| *at).collect();
+            let interval = config.object_interval;
+            // More runs than the burst take the time in which the rest of them was made up for.
+            for runs in config.object_burst + 1..=u32::try_from(starts.len()).unwrap() {
+                for window in starts.windows(runs as usize) {
+                    let took = *window.last().unwrap() - window[0];
+                    prop_assert!(took >= interval * (runs - config.object_burst));
+                }
+            }
+        }
     }
 
     /// Keys that need one of few permits, a look at which and the parking are apart. Whoever gives one
@@ -205,18 +274,27 @@ proptest! {
         permits in 1..4_usize,
         workers in 1..6_usize,
     ) {
-        let (mut state, now, server) = (state(workers, 0), Instant::now(), ParkKey::new("a"));
-        for key in 0..KEYS {
-            state.add(key, Lane::Sweep, now);
+        let config = QueueConfig {
+            workers,
+            interactive_workers: 0,
+            flow_workers: 2,
+            object_burst: 1,
+            object_interval: Duration::ZERO,
+            retry_first: SECOND,
+            retry_max: SECOND,
+        };
+        let (mut state, now, server) = (State::new(&config), Instant::now(), ParkKey::new("a"));
+        for n in 0..KEYS {
+            state.add((n % FLOWS, n), Lane::Sweep, now);
         }
         let mut free = permits;
-        let mut running: Vec<(u32, bool, bool)> = Vec::new();
+        let mut running: Vec<(FlowKey, bool, bool)> = Vec::new();
         let drain = [(true, 0, true), (false, 0, true)].into_iter().cycle();
         let drain = drain.take(40 * KEYS as usize);
         let steps = steps.into_iter().map(|(start, which, wants)| (start, which.index(64), wants));
         for (start, which, wants) in steps.chain(drain) {
             if start {
-                if let Some((key, _, _)) = state.take(now) {
+                if let Some(Start { key, .. }) = state.take(now) {
                     let holds = wants && free > 0;
                     free -= usize::from(holds);
                     running.push((key, wants, holds));
