@@ -17,8 +17,8 @@ pub use policy::{
 };
 pub use reason::Reason;
 pub use request::{
-    Consumer, CreationPolicy, CredentialRequest, CredentialRequestSpec, DataEntry, ItemRef,
-    OnRequestDeletion, Refresh, RefreshPolicy, SecretType, ServerRef, Target,
+    Attribute, Consumer, CreationPolicy, CredentialRequest, CredentialRequestSpec, DataEntry,
+    ItemRef, OnRequestDeletion, Refresh, RefreshPolicy, SecretType, ServerRef, SshFormat, Target,
 };
 pub use request_status::{
     CredentialRequestStatus, DecisionStatus, FactorStatus, HISTORY_LIMIT, HistoryRecord, Outcome,

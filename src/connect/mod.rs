@@ -6,6 +6,7 @@
 
 mod body;
 mod error;
+mod find;
 mod model;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,10 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 pub use error::{Cause, Class, ConnectError, Failure, Subject};
-pub use model::{Field, Item, ItemSummary, MAX_NAME, Section, State, Value, Vault};
+pub use find::{FindError, Found, Kind};
+pub use model::{
+    Field, File, FileContent, Item, ItemSummary, MAX_NAME, Section, State, Value, Vault, Website,
+};
 
 use crate::policy::{GrantedRef, ItemIdentity};
 

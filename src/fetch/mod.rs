@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures::future::try_join_all;
 
 use crate::api::Source;
-use crate::connect::{Client, ConnectError, Item};
+use crate::connect::{Client, ConnectError, FileContent, Item};
 use crate::policy::{Grant, ItemIdentity};
 use crate::telemetry::Metrics;
 
@@ -15,6 +15,8 @@ use crate::telemetry::Metrics;
 pub struct Values<'g> {
     grant: &'g Grant,
     items: BTreeMap<&'g ItemIdentity, Item>,
+    /// By item, then by the file's id.
+    files: BTreeMap<&'g ItemIdentity, BTreeMap<String, FileContent>>,
     source: Source,
 }
 
@@ -34,6 +36,12 @@ impl<'g> Values<'g> {
     /// The items with the identities under which they were granted.
     pub fn items(&self) -> impl Iterator<Item = (&ItemIdentity, &Item)> {
         self.items.iter().map(|(identity, item)| (*identity, item))
+    }
+
+    /// The contents of a file of an item, by the file's id.
+    #[must_use]
+    pub fn file(&self, identity: &ItemIdentity, file_id: &str) -> Option<&[u8]> {
+        self.files.get(identity)?.get(file_id).map(FileContent::expose)
     }
 
     /// Where the values came from.
@@ -63,6 +71,7 @@ pub async fn fetch<'g>(
     Ok(Values {
         grant,
         items: try_join_all(calls).await?.into_iter().collect(),
+        files: BTreeMap::new(),
         source: Source::Connect,
     })
 }

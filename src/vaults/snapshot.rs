@@ -236,6 +236,7 @@ mod tests {
     use super::*;
     use crate::api::{AccessRow, Namespaces, VaultSelector};
     use crate::policy::NamespaceFacts;
+    use crate::reference::Wanted;
 
     fn id(letter: char) -> Arc<str> {
         letter.to_string().repeat(26).into()
@@ -292,6 +293,7 @@ mod tests {
             item: item.to_owned(),
             section: None,
             field: "f".to_owned(),
+            wanted: Wanted::Value,
         };
         snapshot().resolve(&reference, &access).map(|found| found.item.item_id.to_string())
     }
