@@ -3,18 +3,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::{Attribute, SshFormat};
 
-const ALL: [Wanted; 9] = [
-    Wanted::Value,
-    Wanted::OpenSsh,
-    Wanted::Type,
-    Wanted::Id,
-    Wanted::Purpose,
-    Wanted::Label,
-    Wanted::Content,
-    Wanted::Size,
-    Wanted::Name,
-];
-
 /// A segment as references can spell it.
 const SEGMENT: &str = "[A-Za-z0-9_.-]([A-Za-z0-9_. -]{0,8}[A-Za-z0-9_.-])?";
 
@@ -138,7 +126,7 @@ fn parts_in_fields_mean_the_same_as_a_query() {
 
 #[test]
 fn each_thing_that_can_be_wanted_has_its_word() {
-    let words = ALL.map(Wanted::as_str).join(" ");
+    let words = Wanted::ALL.map(Wanted::as_str).join(" ");
     assert_eq!(words, "value openssh type id purpose label content size name");
 }
 
@@ -169,7 +157,7 @@ proptest! {
         item in SEGMENT,
         section in proptest::option::of(SEGMENT),
         field in SEGMENT,
-        wanted in proptest::sample::select(ALL.to_vec()),
+        wanted in proptest::sample::select(Wanted::ALL.to_vec()),
     ) {
         let reference = Reference::new(&vault, &item, section.as_deref(), &field, wanted);
         prop_assert_eq!(reference.to_string().parse::<Reference>(), Ok(reference));

@@ -30,6 +30,19 @@ pub enum Wanted {
 }
 
 impl Wanted {
+    /// Every one.
+    pub const ALL: [Self; 9] = [
+        Self::Value,
+        Self::OpenSsh,
+        Self::Type,
+        Self::Id,
+        Self::Purpose,
+        Self::Label,
+        Self::Content,
+        Self::Size,
+        Self::Name,
+    ];
+
     /// What the two parameters say together.
     ///
     /// # Errors
