@@ -101,14 +101,15 @@ impl Item {
         field: &str,
         wanted: Wanted,
     ) -> Result<Found<'_>, FindError> {
-        let found = match section {
+        let entry = match section {
             Some(section) => self.in_section(section, field)?,
             None => self.anywhere(field)?,
         };
-        match found.ok_or(FindError::NotFound)? {
-            Entry::Field(field) => of_field(field, wanted),
-            Entry::File(file) => of_file(file, wanted),
-            Entry::Website(url) => of_website(url, wanted),
+        match entry {
+            Some(Entry::Field(found)) => of_field(found, wanted),
+            Some(Entry::File(found)) => of_file(found, wanted),
+            None if section.is_some() => Err(FindError::NotFound),
+            None => self.beside_fields(field, wanted),
         }
     }
 
@@ -121,19 +122,30 @@ impl Item {
         let is_inside = |entry: &Entry<'_>| {
             sections.iter().any(|section| entry.section() == Some(section.id.as_str()))
         };
-        only(&named(&self.entries().filter(is_inside).collect::<Vec<_>>(), name))
+        let inside: Vec<Entry<'_>> = self.entries().filter(is_inside).collect();
+        only(&named(&inside, name), |entry| entry.id())
     }
 
     fn anywhere(&self, name: &str) -> Result<Option<Entry<'_>>, FindError> {
         let all: Vec<Entry<'_>> = self.entries().collect();
         let outside: Vec<Entry<'_>> = all.iter().filter(|e| e.is_outside()).copied().collect();
         for candidates in [outside, all] {
-            if let Some(found) = only(&named(&candidates, name))? {
+            if let Some(found) = only(&named(&candidates, name), |entry| entry.id())? {
                 return Ok(Some(found));
             }
         }
-        let found = self.website(name)?.map(Entry::Website);
-        if found.is_some() { Ok(found) } else { self.notes(name) }
+        Ok(None)
+    }
+
+    /// A website or the notes, which are in no section.
+    fn beside_fields(&self, name: &str, wanted: Wanted) -> Result<Found<'_>, FindError> {
+        if let Some(website) = self.website(name)? {
+            return of_website(website, wanted);
+        }
+        match self.notes(name)? {
+            Some(notes) => of_field(notes, wanted),
+            None => Err(FindError::NotFound),
+        }
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
@@ -159,12 +171,12 @@ impl Item {
     }
 
     /// The notes, whose field is labelled differently by different clients.
-    fn notes(&self, name: &str) -> Result<Option<Entry<'_>>, FindError> {
+    fn notes(&self, name: &str) -> Result<Option<&Field>, FindError> {
         if !matches!(fold(name).as_str(), "notes" | "notesplain") {
             return Ok(None);
         }
         let is_notes = |field: &&Field| field.purpose.as_deref() == Some("NOTES");
-        only(&self.fields.iter().filter(is_notes).map(Entry::Field).collect::<Vec<_>>())
+        only(&self.fields.iter().filter(is_notes).collect::<Vec<_>>(), |field| &field.id)
     }
 }
 
@@ -172,16 +184,13 @@ impl Item {
 enum Entry<'i> {
     Field(&'i Field),
     File(&'i File),
-    Website(&'i Website),
 }
 
 impl<'i> Entry<'i> {
-    /// Websites have none.
     fn id(&self) -> &'i str {
         match self {
             Self::Field(field) => &field.id,
             Self::File(file) => &file.id,
-            Self::Website(_) => "",
         }
     }
 
@@ -189,7 +198,6 @@ impl<'i> Entry<'i> {
         match self {
             Self::Field(field) => field.label.as_deref().unwrap_or_default(),
             Self::File(file) => &file.name,
-            Self::Website(url) => url.label.as_deref().unwrap_or_default(),
         }
     }
 
@@ -197,7 +205,6 @@ impl<'i> Entry<'i> {
         match self {
             Self::Field(field) => field.section_id.as_deref(),
             Self::File(file) => file.section_id.as_deref(),
-            Self::Website(_) => None,
         }
     }
 
@@ -222,13 +229,11 @@ fn named<'i>(candidates: &[Entry<'i>], spelled: &str) -> Vec<Entry<'i>> {
     }
 }
 
-fn only<'i>(found: &[Entry<'i>]) -> Result<Option<Entry<'i>>, FindError> {
-    match *found {
+fn only<T: Copy>(found: &[T], id: impl Fn(&T) -> &str) -> Result<Option<T>, FindError> {
+    match found {
         [] => Ok(None),
-        [entry] => Ok(Some(entry)),
-        ref several => {
-            Err(FindError::Ambiguous(several.iter().map(|e| e.id().to_owned()).collect()))
-        }
+        [one] => Ok(Some(*one)),
+        several => Err(FindError::Ambiguous(several.iter().map(|e| id(e).to_owned()).collect())),
     }
 }
 
