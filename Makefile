@@ -9,6 +9,8 @@ MAKEFLAGS += --no-print-directory
 export KEEP
 # A part of the names of the tests to run: make it TESTS=schema::
 TESTS ?=
+# How long `make fuzz` fuzzes each target.
+FUZZ_SECONDS ?= 30
 # What `make bench` is to measure: make bench BENCH_ARGS="--requests 1000 --vaults 10"
 BENCH_ARGS ?=
 
@@ -39,6 +41,7 @@ test: ## Check everything: format, clippy, unit and documentation tests, integra
 lint: ## Check format, clippy and the Go code
 	@echo '==> format'
 	@cargo fmt --all --check
+	@cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 	@unformatted=$$("$$(go env GOROOT)/bin/gofmt" -l $(GO_CODE)); \
 	if [[ -n $$unformatted ]]; then echo "not as gofmt has it; run make fmt: $$unformatted" >&2; exit 1; fi
 	@echo '==> clippy'
@@ -72,6 +75,10 @@ conformance: ## Drive the development Connect server with the official 1Password
 bench: cluster ## Measure; BENCH_ARGS="--requests N --vaults V --keys K"
 	@cargo run --release -p portcullis-bench -- $(BENCH_ARGS)
 
+.PHONY: fuzz
+fuzz: ## Fuzz what reads untrusted text, each target for FUZZ_SECONDS=30
+	@tests/fuzz/run.sh $(FUZZ_SECONDS)
+
 .PHONY: cluster
 cluster: ## Build the control plane of the tests, unless it is there
 	@tests/cluster/build.sh >/dev/null
@@ -89,6 +96,7 @@ crds: ## Write crds/ anew from src/api
 .PHONY: fmt
 fmt: ## Format all code
 	@cargo fmt --all
+	@cargo fmt --manifest-path tests/fuzz/Cargo.toml
 	@"$$(go env GOROOT)/bin/gofmt" -w $(GO_CODE)
 
 .PHONY: clean

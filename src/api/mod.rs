@@ -21,8 +21,9 @@ pub use policy::{
 };
 pub use reason::Reason;
 pub use request::{
-    Consumer, CreationPolicy, CredentialRequest, CredentialRequestSpec, DataEntry, Fallback,
-    ItemRef, OnRequestDeletion, Refresh, RefreshPolicy, SecretRef, SecretType, ServerRef, Target,
+    Attribute, Consumer, CreationPolicy, CredentialRequest, CredentialRequestSpec, DataEntry,
+    Fallback, ItemRef, OnRequestDeletion, Refresh, RefreshPolicy, SecretRef, SecretType, ServerRef,
+    SshFormat, Target,
 };
 pub use request_status::{
     CredentialRequestStatus, DecisionStatus, FactorStatus, HISTORY_LIMIT, HistoryRecord, Outcome,

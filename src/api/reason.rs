@@ -91,6 +91,10 @@ reasons! {
     AmbiguousField,
     /// The field exists and is empty.
     FieldEmpty,
+    /// What was found has no such attribute: the size of a field, the purpose of a file.
+    AttributeNotFound,
+    /// What was to be put into the OpenSSH format is no private key that can be.
+    SshKeyInvalid,
     /// The field is a one-time password, which is stale as soon as it is written.
     OneTimePassword,
     /// The values do not fit into a Secret.

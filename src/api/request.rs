@@ -128,12 +128,15 @@ pub struct DataEntry {
     #[x_kube(validation = Rule::new("self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')")
         .message("key must consist of letters, digits, '-', '_' and '.', and neither be '.' nor start with '..', as Secrets demand"))]
     pub key: String,
-    /// A 1Password secret reference.
+    /// A 1Password secret reference, perhaps with `?attribute=` or `?ssh-format=openssh` after it.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     #[x_kube(validation = Rule::new(
-        "self.matches('^op://[A-Za-z0-9_.-]([A-Za-z0-9_. -]*[A-Za-z0-9_.-])?(/[A-Za-z0-9_.-]([A-Za-z0-9_. -]*[A-Za-z0-9_.-])?){2,3}$')"
+        "self.matches('^op://[A-Za-z0-9_.-]([A-Za-z0-9_. -]*[A-Za-z0-9_.-])?(/[A-Za-z0-9_.-]([A-Za-z0-9_. -]*[A-Za-z0-9_.-])?){2,3}([?].*)?$')"
     ).message("ref must be op://<vault>/<item>/[<section>/]<field>, each part of letters, digits, '-', '_', '.' and inner spaces; use from for other names"))]
+    #[x_kube(validation = Rule::new(
+        "!self.contains('?') || self.matches('^[^?]*[?](attr(ibute)?=(value|type|id|purpose|label|title|otp|totp|content|size|name)|(attr(ibute)?=(value|otp|totp)&)?ssh-format=openssh|ssh-format=openssh&attr(ibute)?=(value|otp|totp))$')"
+    ).message("after the '?' of ref stands attribute=<value, type, id, purpose, label, content, size or name>, or ssh-format=openssh"))]
     pub reference: Option<String>,
     /// The same in parts, for names that a reference cannot spell.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,6 +146,8 @@ pub struct DataEntry {
 /// A field of an item, in parts. Each part is a name or an id; any character is allowed.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.sshFormat) || !has(self.attribute) || self.attribute in ['value', 'otp', 'totp']")
+    .message("sshFormat is a form of the value: leave attribute out"))]
 pub struct ItemRef {
     /// The vault's name or id.
     #[schemars(length(min = 1, max = 256))]
@@ -154,9 +159,51 @@ pub struct ItemRef {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub section: Option<String>,
-    /// The field's label or id.
+    /// The field's label or id, the name or id of a file, or the label of a website.
     #[schemars(length(min = 1, max = 256))]
     pub field: String,
+    /// What of it to deliver; `value` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attribute: Option<Attribute>,
+    /// The form of a private key; as it stands in 1Password when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_format: Option<SshFormat>,
+}
+
+/// What of a field or file is delivered, in the words of secret references; `value` when absent.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Attribute {
+    /// A field's value, a file's contents, a website's address.
+    Value,
+    /// A field's type, such as `CONCEALED`; `FILE` for a file.
+    Type,
+    /// The id.
+    Id,
+    /// A field's purpose, such as `PASSWORD`.
+    Purpose,
+    /// A field's label.
+    Label,
+    /// Another word for `label`.
+    Title,
+    /// A one-time password: refused, as it would be stale as soon as it is written.
+    Otp,
+    /// Another word for `otp`.
+    Totp,
+    /// A file's contents.
+    Content,
+    /// A file's size in bytes, in decimal digits.
+    Size,
+    /// A file's name.
+    Name,
+}
+
+/// The form of a private key; as it stands in 1Password when absent.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum SshFormat {
+    /// As `ssh-keygen` writes it.
+    OpenSsh,
 }
 
 /// The Secret to write.

@@ -106,6 +106,8 @@ fn item(id: &str, version: i64) -> Item {
             value: Some(Value::from(format!("{CANARY}-{version}"))),
             section_id: None,
         }],
+        files: Vec::new(),
+        urls: Vec::new(),
     }
 }
 

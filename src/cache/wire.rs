@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::connect::{Field, Item, Section, State, Value};
+use crate::connect::{Field, File, Item, Section, State, Value, Website};
 use crate::policy::ItemIdentity;
 
 /// Borrows the values from an item, or from the opened bytes: nothing is copied on the way.
@@ -16,6 +16,10 @@ struct Wire<'a> {
     sections: Vec<WireSection<'a>>,
     #[serde(borrow)]
     fields: Vec<WireField<'a>>,
+    #[serde(borrow)]
+    files: Vec<WireFile<'a>>,
+    #[serde(borrow)]
+    websites: Vec<WireWebsite<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,6 +36,21 @@ struct WireField<'a> {
     purpose: Option<&'a str>,
     value: Option<&'a str>,
     section_id: Option<&'a str>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireFile<'a> {
+    id: &'a str,
+    name: &'a str,
+    size: Option<u64>,
+    section_id: Option<&'a str>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireWebsite<'a> {
+    label: Option<&'a str>,
+    primary: bool,
+    href: Option<&'a str>,
 }
 
 /// The bytes of an item.
@@ -54,6 +73,25 @@ pub(super) fn encode(item: &Item) -> Option<Zeroizing<Vec<u8>>> {
                 purpose: f.purpose.as_deref(),
                 value: f.value.as_ref().map(Value::expose),
                 section_id: f.section_id.as_deref(),
+            })
+            .collect(),
+        files: item
+            .files
+            .iter()
+            .map(|f| WireFile {
+                id: &f.id,
+                name: &f.name,
+                size: f.size,
+                section_id: f.section_id.as_deref(),
+            })
+            .collect(),
+        websites: item
+            .urls
+            .iter()
+            .map(|w| WireWebsite {
+                label: w.label.as_deref(),
+                primary: w.primary,
+                href: w.href.as_ref().map(Value::expose),
             })
             .collect(),
     };
@@ -91,6 +129,25 @@ pub(super) fn decode(identity: &ItemIdentity, bytes: &[u8]) -> Option<Item> {
                 purpose: text(f.purpose),
                 value: f.value.map(|v| Value::from(v.to_owned())),
                 section_id: text(f.section_id),
+            })
+            .collect(),
+        files: wire
+            .files
+            .into_iter()
+            .map(|f| File {
+                id: f.id.to_owned(),
+                name: f.name.to_owned(),
+                size: f.size,
+                section_id: text(f.section_id),
+            })
+            .collect(),
+        urls: wire
+            .websites
+            .into_iter()
+            .map(|w| Website {
+                label: text(w.label),
+                primary: w.primary,
+                href: w.href.map(|v| Value::from(v.to_owned())),
             })
             .collect(),
     })

@@ -14,6 +14,7 @@ mod breaker;
 mod call;
 mod config;
 mod error;
+mod find;
 mod health;
 mod host;
 mod list;
@@ -34,10 +35,13 @@ use tokio::sync::Semaphore;
 pub use breaker::{BreakerState, CoolDown};
 pub use config::{BuildError, ClientConfig, Proxy};
 pub use error::{Cause, Class, ConnectError, Failure, Subject};
+pub use find::{FindError, Found, Kind};
 pub use health::{Dependency, ServerHealth};
 pub use host::HostState;
 pub use list::ListLimits;
-pub use model::{Field, FileContent, Item, ItemSummary, MAX_NAME, Section, State, Value, Vault};
+pub use model::{
+    Field, File, FileContent, Item, ItemSummary, MAX_NAME, Section, State, Value, Vault, Website,
+};
 pub use observe::{Call, NoObserver, Observer, Operation};
 pub use retry::Retries;
 pub use token::{Access, Rights, TokenClaims, VaultScope};

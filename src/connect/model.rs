@@ -1,6 +1,5 @@
-//! What Connect answers, as far as it is needed. Former passwords, one-time codes, addresses, files and
-//! whatever else an item holds are not read
-//! (<https://www.1password.dev/connect/api-reference>).
+//! What Connect answers, as far as it is needed. Former passwords, one-time codes and whatever else an item
+//! holds are not read (<https://www.1password.dev/connect/api-reference>).
 
 use std::fmt;
 use std::sync::Arc;
@@ -69,11 +68,17 @@ pub struct Item {
     #[serde(default)]
     pub state: State,
     /// The sections, in the item's order.
-    #[serde(default, deserialize_with = "list")]
+    #[serde(default, deserialize_with = "or_default")]
     pub sections: Vec<Section>,
     /// The fields, in the item's order.
-    #[serde(default, deserialize_with = "list")]
+    #[serde(default, deserialize_with = "or_default")]
     pub fields: Vec<Field>,
+    /// The files that are attached, without their contents.
+    #[serde(default, deserialize_with = "or_default")]
+    pub files: Vec<File>,
+    /// The websites.
+    #[serde(default, deserialize_with = "or_default")]
+    pub urls: Vec<Website>,
 }
 
 /// A section of an item.
@@ -111,6 +116,34 @@ impl Field {
     pub fn is_one_time_password(&self) -> bool {
         self.type_.eq_ignore_ascii_case("OTP") || self.type_.eq_ignore_ascii_case("TOTP")
     }
+}
+
+/// A file that is attached to an item. Its contents are another call, by its id: the path in the answer is
+/// not read, since it could lead elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// 26 letters and digits, as far as is known: to be checked before it stands in a path.
+    pub id: String,
+    /// The name, such as `ca.pem`.
+    pub name: String,
+    /// The size in bytes, if the server says so.
+    pub size: Option<u64>,
+    /// The id of the file's section.
+    pub section_id: Option<String>,
+}
+
+/// A website of an item.
+#[derive(Debug, Deserialize)]
+pub struct Website {
+    /// The label; a website need not have one.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Whether it is the first of the item's websites.
+    #[serde(default, deserialize_with = "or_default")]
+    pub primary: bool,
+    /// The address, which may have a password in it.
+    #[serde(default)]
+    pub href: Option<Value>,
 }
 
 /// Whether an item is in use. An unknown state counts as active.
@@ -227,7 +260,30 @@ impl<'de> Deserialize<'de> for Field {
     }
 }
 
-/// What an item or a field is in: only the id is of use.
+impl<'de> Deserialize<'de> for File {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            #[serde(default)]
+            id: String,
+            #[serde(default)]
+            name: String,
+            #[serde(default)]
+            size: Option<u64>,
+            #[serde(default)]
+            section: Option<Parent>,
+        }
+        let wire = Wire::deserialize(deserializer)?;
+        Ok(Self {
+            id: wire.id,
+            name: wire.name,
+            size: wire.size,
+            section_id: wire.section.map(|section| section.id),
+        })
+    }
+}
+
+/// What an item, a field or a file is in: only the id is of use.
 #[derive(Deserialize)]
 struct Parent {
     id: String,
@@ -266,11 +322,11 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error
     Ok(name.into())
 }
 
-/// A list that may also be absent or null.
-fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+/// What may also be null.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
-    T: Deserialize<'de>,
+    T: Deserialize<'de> + Default,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

@@ -13,7 +13,7 @@ use crate::index::{Index, ObjectKey, RequestEntry, VaultKey};
 use crate::policy::{
     Access, Facts, NamespaceFacts, Refusal, RequestFacts, ResolvedReference, Verdict, decide,
 };
-use crate::reference::Reference;
+use crate::reference::{ParseError, Reference};
 use crate::settings::Settings;
 use crate::status::Problem;
 use crate::vaults::{Found, Health, Server, Trouble, Unresolved, View};
@@ -193,12 +193,13 @@ impl Resolving<'_> {
         let (mut resolved, mut outside, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         let mut vaults = BTreeSet::new();
         for entry in &spec.data {
+            let unreadable = |error: ParseError| {
+                let message = format!("spec.data[{}]: {error}", entry.key);
+                Failed::Problem(Problem::stalled(error.reason(), message))
+            };
             let reference = match (&entry.reference, &entry.from) {
-                (Some(text), None) => text.parse().map_err(|error| {
-                    let message = format!("spec.data[{}].ref: {error}", entry.key);
-                    Failed::Problem(Problem::stalled(Reason::InvalidSpec, message))
-                })?,
-                (None, Some(parts)) => Reference::from(parts),
+                (Some(text), None) => text.parse().map_err(unreadable)?,
+                (None, Some(parts)) => Reference::try_from(parts).map_err(unreadable)?,
                 _ => {
                     let message =
                         format!("spec.data[{}]: set exactly one of ref and from", entry.key);
@@ -252,6 +253,7 @@ impl Resolving<'_> {
             version: found.version,
             section: reference.section,
             field: reference.field,
+            wanted: reference.wanted,
         }
     }
 

@@ -6,9 +6,9 @@ mod flight;
 mod limits;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -20,16 +20,20 @@ pub use values::{Substitute, Values};
 
 use crate::api::{ConnectServerSpec, Source};
 use crate::cache::{Class as CacheClass, Lookup, Part};
-use crate::connect::{Class, ConnectError, Item};
+use crate::connect::{Class, ConnectError, FileContent, Found, Item};
 use crate::kube_io::KubeIo;
 use crate::policy::{Grant, GrantedRef, ItemIdentity, KeptRef};
 use crate::telemetry::Metrics;
 use crate::vaults::{Server, Trouble};
-use flight::{Flights, Joined};
+use flight::{Flights, Joined, Landing};
+
+/// A scope of the cache, and what of it is fetched.
+type FlightKey = (u64, ItemIdentity, Part);
 
 /// Fetches for all servers.
 pub struct Fetcher {
-    items: Flights<(u64, ItemIdentity, Part), Item>,
+    items: Flights<FlightKey, Item>,
+    files: Flights<FlightKey, FileContent>,
     io: KubeIo,
     environment: Environment,
     metrics: Arc<Metrics>,
@@ -96,12 +100,18 @@ pub enum FetchError {
     Ended(Box<ItemIdentity>),
 }
 
-/// One item that was had.
-struct Had {
-    item: Arc<Item>,
+/// A value that was had.
+struct Had<T> {
+    value: Arc<T>,
     source: Source,
     /// When 1Password said last that it is current, of one that it could not be asked about now.
-    since: Option<std::time::SystemTime>,
+    since: Option<SystemTime>,
+}
+
+/// An item with those of its files that references mean.
+struct HadItem {
+    item: Had<Item>,
+    files: Vec<(Arc<str>, Had<FileContent>)>,
 }
 
 impl Fetcher {
@@ -114,7 +124,14 @@ impl Fetcher {
         metrics: Arc<Metrics>,
     ) -> Self {
         let stop = CancellationToken::new();
-        Self { items: Flights::new(failed_for, absent_for), io, environment, metrics, stop }
+        Self {
+            items: Flights::new(failed_for, absent_for),
+            files: Flights::new(failed_for, absent_for),
+            io,
+            environment,
+            metrics,
+            stop,
+        }
     }
 
     /// Ends what is under way, and whatever comes after: nothing has been written for it yet.
@@ -172,7 +189,13 @@ impl Fetcher {
         let mut missing = BTreeMap::new();
         for (granted, had) in had {
             match had {
-                Ok(had) => values.add(granted.identity(), had.item, had.source, had.since),
+                Ok(HadItem { item, files }) => {
+                    values.add(granted.identity(), item.value, item.source, item.since);
+                    for (id, file) in files {
+                        let of = (granted.identity(), id);
+                        values.add_file(of, file.value, file.source, file.since);
+                    }
+                }
                 Err(error) => {
                     missing.insert(granted.identity(), error);
                 }
@@ -200,12 +223,37 @@ impl Fetcher {
         order: &Order<'_>,
         granted: GrantedRef<'_>,
         kept: KeptRef,
-    ) -> Result<Had, FetchError> {
+    ) -> Result<HadItem, FetchError> {
         let identity = granted.identity();
         let class = class_of(order.spec, &identity.vault_name, order.max_staleness);
         let version = order.grant.facts().version_of(identity);
-        let scope = order.server.scope();
-        let lookup = scope.item(granted, version, &class);
+        let look = || order.server.scope().item(granted, version, &class);
+        let ask = || self.ask(order, kept, version, &class);
+        let item = self.obtain(order, identity, look, ask).await?;
+        let mut files = Vec::new();
+        for file in files_of(order.grant, identity, &item.value) {
+            let Some(kept) = order.grant.kept(identity) else { continue };
+            let version = item.value.version;
+            let look = || order.server.scope().file(granted, &file, version, &class);
+            let ask = || self.ask_file(order, kept, (&file, version), &class);
+            let had = self.obtain(order, identity, look, ask).await?;
+            files.push((file, had));
+        }
+        Ok(HadItem { item, files })
+    }
+
+    /// Has a value: what is kept and current, else what Connect gives, else in an outage what is kept.
+    async fn obtain<T, F>(
+        &self,
+        order: &Order<'_>,
+        identity: &ItemIdentity,
+        look: impl Fn() -> Lookup<T>,
+        ask: impl FnOnce() -> F,
+    ) -> Result<Had<T>, FetchError>
+    where
+        F: Future<Output = Landing<T>>,
+    {
+        let lookup = look();
         let result = match &lookup {
             Lookup::Fresh(_) => "fresh",
             Lookup::Stale(..) => "stale",
@@ -213,25 +261,20 @@ impl Fetcher {
         };
         self.metrics.cache.looked_up(order.server.name(), result);
         let error = match (order.reach, lookup) {
-            (Reach::Ask, Lookup::Fresh(item)) => {
-                return Ok(Had { item: Arc::new(item), source: Source::Connect, since: None });
+            (Reach::Ask, Lookup::Fresh(value)) => {
+                return Ok(Had { value: Arc::new(value), source: Source::Connect, since: None });
             }
             (Reach::Down(trouble), lookup) => {
                 return stale(lookup).ok_or_else(|| FetchError::of(&trouble.error, identity));
             }
-            (Reach::Ask | Reach::Revalidate, _) => {
-                match self.ask(order, kept, version, &class).await {
-                    Some(Ok(item)) => {
-                        return Ok(Had { item, source: Source::Connect, since: None });
-                    }
-                    Some(Err(error)) => error,
-                    None => return Err(FetchError::Ended(Box::new(identity.clone()))),
-                }
-            }
+            (Reach::Ask | Reach::Revalidate, _) => match ask().await {
+                Some(Ok(value)) => return Ok(Had { value, source: Source::Connect, since: None }),
+                Some(Err(error)) => error,
+                None => return Err(FetchError::Ended(Box::new(identity.clone()))),
+            },
         };
-        let outage = (error.class() == Class::Unavailable)
-            // Looked up again: somebody may have fetched it meanwhile.
-            .then(|| stale(scope.item(granted, version, &class)));
+        // Looked up again: somebody may have fetched it meanwhile.
+        let outage = (error.class() == Class::Unavailable).then(|| stale(look()));
         outage.flatten().ok_or_else(|| FetchError::of(&error, identity))
     }
 
@@ -242,7 +285,7 @@ impl Fetcher {
         kept: KeptRef,
         version: i64,
         class: &CacheClass,
-    ) -> flight::Landing<Item> {
+    ) -> Landing<Item> {
         let scope = order.server.scope().clone();
         let identity = kept.granted().identity().clone();
         let key = (scope.id(), identity, Part::Fields);
@@ -257,21 +300,60 @@ impl Fetcher {
             Ok(item)
         });
         let (landing, joined) = self.stop.run_until_cancelled(fetch).await?;
+        self.count(order, joined);
+        landing
+    }
+
+    /// The same for a file of an item of a version.
+    async fn ask_file(
+        &self,
+        order: &Order<'_>,
+        kept: KeptRef,
+        (file, version): (&Arc<str>, i64),
+        class: &CacheClass,
+    ) -> Landing<FileContent> {
+        let scope = order.server.scope().clone();
+        let identity = kept.granted().identity().clone();
+        let key = (scope.id(), identity, Part::File(file.clone()));
+        let namespace: Arc<str> = order.grant.facts().request.namespace.as_str().into();
+        let (client, class, file) = (order.server.client().clone(), class.clone(), file.clone());
+        let fetch = self.files.join(key, || async move {
+            let content = client.file(kept.granted(), &file).await?;
+            scope.put_file(kept.granted(), &file, (version, &content), &class, &namespace);
+            Ok(content)
+        });
+        let (landing, joined) = self.stop.run_until_cancelled(fetch).await?;
+        self.count(order, joined);
+        landing
+    }
+
+    fn count(&self, order: &Order<'_>, joined: Joined) {
         if joined == Joined::Shared {
             self.metrics.cache.coalesced(order.server.name());
         }
-        landing
     }
 }
 
-/// What is kept, of an item that Connect cannot be asked about.
-fn stale(lookup: Lookup<Item>) -> Option<Had> {
-    let (item, since) = match lookup {
-        Lookup::Fresh(item) => (item, std::time::SystemTime::now()),
-        Lookup::Stale(item, since) => (item, since),
+/// The files of an item that references of the grant mean, each once.
+fn files_of(grant: &Grant, identity: &ItemIdentity, item: &Item) -> BTreeSet<Arc<str>> {
+    let references = grant.facts().references.iter().filter(|r| r.item == *identity);
+    let found = references.filter_map(|r| item.find(r.section.as_deref(), &r.field, r.wanted).ok());
+    found
+        .filter_map(|found| match found {
+            Found::File(file) => Some(file.id.as_str().into()),
+            Found::Text(_) | Found::PrivateKey(_) => None,
+        })
+        .collect()
+}
+
+/// What is kept, of something that Connect cannot be asked about.
+fn stale<T>(lookup: Lookup<T>) -> Option<Had<T>> {
+    let (value, since) = match lookup {
+        Lookup::Fresh(value) => (value, SystemTime::now()),
+        Lookup::Stale(value, since) => (value, since),
         Lookup::Missing => return None,
     };
-    Some(Had { item: Arc::new(item), source: Source::Cache, since: Some(since) })
+    Some(Had { value: Arc::new(value), source: Source::Cache, since: Some(since) })
 }
 
 impl FetchError {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 use crate::api::Source;
-use crate::connect::Item;
+use crate::connect::{FileContent, Item};
 use crate::policy::{Grant, ItemIdentity};
 
 /// The values of a grant.
@@ -14,6 +14,8 @@ use crate::policy::{Grant, ItemIdentity};
 pub struct Values<'g> {
     grant: &'g Grant,
     items: BTreeMap<&'g ItemIdentity, Arc<Item>>,
+    /// By item, then by the file's id.
+    files: BTreeMap<&'g ItemIdentity, BTreeMap<Arc<str>, Arc<FileContent>>>,
     substitutes: BTreeMap<&'g str, Substitute>,
     source: Source,
     stale_since: Option<SystemTime>,
@@ -47,6 +49,7 @@ impl<'g> Values<'g> {
         Self {
             grant,
             items: BTreeMap::new(),
+            files: BTreeMap::new(),
             substitutes: BTreeMap::new(),
             source: Source::Connect,
             stale_since: None,
@@ -61,6 +64,17 @@ impl<'g> Values<'g> {
         since: Option<SystemTime>,
     ) {
         self.items.insert(identity, item);
+        self.came_from(source, since);
+    }
+
+    pub(super) fn add_file(
+        &mut self,
+        (identity, file): (&'g ItemIdentity, Arc<str>),
+        content: Arc<FileContent>,
+        source: Source,
+        since: Option<SystemTime>,
+    ) {
+        self.files.entry(identity).or_default().insert(file, content);
         self.came_from(source, since);
     }
 
@@ -106,6 +120,12 @@ impl<'g> Values<'g> {
     /// The items with the identities under which they were granted.
     pub fn items(&self) -> impl Iterator<Item = (&ItemIdentity, &Item)> {
         self.items.iter().map(|(identity, item)| (*identity, item.as_ref()))
+    }
+
+    /// The contents of a file of an item of the grant, by its id.
+    #[must_use]
+    pub fn file(&self, identity: &ItemIdentity, id: &str) -> Option<&[u8]> {
+        Some(self.files.get(identity)?.get(id)?.expose())
     }
 
     /// What stands in for a key.

@@ -4,6 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::ItemIdentity;
 use crate::api::{CredentialRequestSpec, OnRequestDeletion, SecretType};
+use crate::reference::Wanted;
 
 /// A namespace as policy sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub struct ResolvedReference {
     pub section: Option<String>,
     /// The field, as spelled.
     pub field: String,
+    /// What of the field.
+    pub wanted: Wanted,
 }
 
 /// All that a decision rests on, apart from rows and policies.

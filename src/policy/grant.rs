@@ -118,6 +118,12 @@ impl Grant {
         self.facts.items().map(|item| KeptRef { _grant: self.clone(), item: item.clone() })
     }
 
+    /// The same for one item of the grant.
+    #[must_use]
+    pub fn kept(self: &Arc<Self>, item: &ItemIdentity) -> Option<KeptRef> {
+        self.kept_items().find(|kept| kept.item == *item)
+    }
+
     /// The Secret that may be written.
     #[must_use]
     pub fn secret(&self) -> GrantedSecret<'_> {

@@ -6,6 +6,7 @@ use crate::api::{
     AccessRow, CredentialPolicySpec, Effect, Namespaces, OnRequestDeletion, Outcome, PolicyMatch,
     PolicyRule, Reason, SecretType, VaultSelector,
 };
+use crate::reference::Wanted;
 
 /// A request of namespace `shop` for two fields of two items of vault `services`, which is production.
 pub(super) fn facts() -> Facts {
@@ -48,6 +49,7 @@ fn reference(key: &str, title: &str, field: &str) -> ResolvedReference {
         environment: Some("production".to_owned()),
         section: None,
         field: field.to_owned(),
+        wanted: Wanted::Value,
     }
 }
 

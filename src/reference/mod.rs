@@ -1,16 +1,21 @@
-//! 1Password secret references: `op://<vault>/<item>/[<section>/]<field>`.
+//! 1Password secret references: `op://<vault>/<item>/[<section>/]<field>`, and a query after it.
 //!
 //! Split by hand and not by a URL library, which would read the vault as a host
 //! (<https://www.1password.dev/cli/secret-reference-syntax>).
 
 mod names;
+mod wanted;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use names::{fold, select};
+pub use wanted::Wanted;
 
-use crate::api::ItemRef;
+use crate::api::{ItemRef, Reason};
 
 /// Which field of which item is meant, as the requester spelled it: each part is a name or an id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,8 +26,10 @@ pub struct Reference {
     pub item: String,
     /// The section's label or id, if one is named.
     pub section: Option<String>,
-    /// The field's label or id.
+    /// The field's label or id; or the name or id of a file, or the label of a website.
     pub field: String,
+    /// What of the field.
+    pub wanted: Wanted,
 }
 
 /// Why a text is no reference. Never holds the text: what looks like a reference may be a pasted value.
@@ -48,11 +55,60 @@ pub enum ParseError {
     /// Longer than [`Reference::MAX_LEN`].
     #[error("a reference has at most {max} characters", max = Reference::MAX_LEN)]
     TooLong,
+    /// The query has something else than the two parameters, or the same twice.
+    #[error(
+        "after the '?' of a reference stand attribute=<what> and ssh-format=openssh, each at most once, with '&' between them"
+    )]
+    Query,
+    /// An attribute that fields and files do not have.
+    #[error("attribute is one of value, type, id, purpose, label, title, content, size and name")]
+    Attribute,
+    /// Another format than OpenSSH.
+    #[error("ssh-format is openssh")]
+    SshFormat,
+    /// A format for something that has none.
+    #[error("ssh-format is a form of the value: leave attribute out")]
+    SshFormatOfAttribute,
+    /// A one-time password is asked for.
+    #[error(
+        "attribute is a one-time password, which would be stale as soon as it is written; refer to another field"
+    )]
+    OneTimePassword,
+}
+
+impl ParseError {
+    /// The condition's reason.
+    #[must_use]
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::OneTimePassword => Reason::OneTimePassword,
+            Self::Scheme
+            | Self::Parts(_)
+            | Self::Empty(_)
+            | Self::OuterSpace(_)
+            | Self::Character(_)
+            | Self::TooLong
+            | Self::Query
+            | Self::Attribute
+            | Self::SshFormat
+            | Self::SshFormatOfAttribute => Reason::InvalidSpec,
+        }
+    }
 }
 
 impl Reference {
-    /// The longest reference, in bytes.
+    /// The longest reference, in bytes, the query among them.
     pub const MAX_LEN: usize = 1024;
+
+    fn new(vault: &str, item: &str, section: Option<&str>, field: &str, wanted: Wanted) -> Self {
+        Self {
+            vault: vault.to_owned(),
+            item: item.to_owned(),
+            section: section.map(str::to_owned),
+            field: field.to_owned(),
+            wanted,
+        }
+    }
 }
 
 impl FromStr for Reference {
@@ -63,26 +119,21 @@ impl FromStr for Reference {
             return Err(ParseError::TooLong);
         }
         let rest = text.strip_prefix("op://").ok_or(ParseError::Scheme)?;
-        let parts: Vec<&str> = rest.split('/').collect();
+        let (path, query) = match rest.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (rest, None),
+        };
+        let parts: Vec<&str> = path.split('/').collect();
         for (number, part) in (1..).zip(&parts) {
             check_part(number, part)?;
         }
-        match parts.as_slice() {
-            [vault, item, field] => Ok(Self::new(vault, item, None, field)),
-            [vault, item, section, field] => Ok(Self::new(vault, item, Some(section), field)),
-            other => Err(ParseError::Parts(other.len())),
-        }
-    }
-}
-
-impl Reference {
-    fn new(vault: &str, item: &str, section: Option<&str>, field: &str) -> Self {
-        Self {
-            vault: vault.to_owned(),
-            item: item.to_owned(),
-            section: section.map(str::to_owned),
-            field: field.to_owned(),
-        }
+        let (vault, item, section, field) = match *parts.as_slice() {
+            [vault, item, field] => (vault, item, None, field),
+            [vault, item, section, field] => (vault, item, Some(section), field),
+            ref other => return Err(ParseError::Parts(other.len())),
+        };
+        let wanted = query.map_or(Ok(Wanted::Value), Wanted::from_query)?;
+        Ok(Self::new(vault, item, section, field, wanted))
     }
 }
 
@@ -101,9 +152,13 @@ fn check_part(number: usize, part: &str) -> Result<(), ParseError> {
     }
 }
 
-impl From<&ItemRef> for Reference {
-    fn from(parts: &ItemRef) -> Self {
-        Self::new(&parts.vault, &parts.item, parts.section.as_deref(), &parts.field)
+impl TryFrom<&ItemRef> for Reference {
+    type Error = ParseError;
+
+    fn try_from(parts: &ItemRef) -> Result<Self, ParseError> {
+        let wanted = Wanted::new(parts.attribute, parts.ssh_format)?;
+        let section = parts.section.as_deref();
+        Ok(Self::new(&parts.vault, &parts.item, section, &parts.field, wanted))
     }
 }
 
@@ -114,62 +169,10 @@ impl fmt::Display for Reference {
         if let Some(section) = &self.section {
             write!(f, "{section}/")?;
         }
-        f.write_str(&self.field)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn three_parts_are_vault_item_field() {
-        let reference: Reference = "op://services/orders db/url".parse().unwrap();
-        assert_eq!(reference, Reference::new("services", "orders db", None, "url"));
-    }
-
-    #[test]
-    fn four_parts_name_a_section() {
-        let reference: Reference = "op://services/orders-db/main.1/url".parse().unwrap();
-        assert_eq!(reference, Reference::new("services", "orders-db", Some("main.1"), "url"));
-    }
-
-    #[test]
-    fn what_is_no_reference_is_refused_with_its_place() {
-        for (text, error) in [
-            ("services/orders/url", ParseError::Scheme),
-            ("OP://services/orders/url", ParseError::Scheme),
-            ("op://services/url", ParseError::Parts(2)),
-            ("op://a/b/c/d/e", ParseError::Parts(5)),
-            ("op://a//c", ParseError::Empty(2)),
-            ("op://a/b/", ParseError::Empty(3)),
-            ("op://a/ b/c", ParseError::OuterSpace(2)),
-            ("op://a/b/c?attribute=otp", ParseError::Character(3)),
-            ("op://a/b%20c/d", ParseError::Character(2)),
-            ("op://$VAULT/b/c", ParseError::Character(1)),
-            ("op://a/b/naïve", ParseError::Character(3)),
-        ] {
-            assert_eq!(text.parse::<Reference>(), Err(error), "{text}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn parsing_never_panics(text in "\\PC{0,80}") {
-            let _ = text.parse::<Reference>();
-        }
-
-        #[test]
-        fn what_is_displayed_is_parsed_back(
-            vault in "[A-Za-z0-9_.-]([A-Za-z0-9_. -]{0,8}[A-Za-z0-9_.-])?",
-            item in "[A-Za-z0-9_.-]([A-Za-z0-9_. -]{0,8}[A-Za-z0-9_.-])?",
-            section in proptest::option::of("[A-Za-z0-9_.-]{1,8}"),
-            field in "[A-Za-z0-9_.-]{1,8}",
-        ) {
-            let reference = Reference::new(&vault, &item, section.as_deref(), &field);
-            prop_assert_eq!(reference.to_string().parse::<Reference>(), Ok(reference));
+        f.write_str(&self.field)?;
+        match self.wanted.parameter() {
+            Some(parameter) => write!(f, "?{parameter}={}", self.wanted.as_str()),
+            None => Ok(()),
         }
     }
 }

@@ -1,15 +1,22 @@
 //! Values → the data of a Secret. Pure.
 
-mod field;
+mod problem;
+mod ssh;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use zeroize::Zeroize as _;
 
 use crate::api::{Reason, Source, SyncedItem};
+use crate::connect::{FindError, Found, Item, Kind};
 use crate::fetch::Values;
 use crate::policy::{Grant, ResolvedReference};
-use field::FieldError;
+use problem::Problem;
+pub use ssh::{SshKeyError, openssh};
 
 /// The most that a Secret holds, in bytes
 /// (<https://kubernetes.io/docs/concepts/configuration/secret/#restriction-data-size>).
@@ -83,7 +90,7 @@ pub fn item_versions<'i>(items: impl Iterator<Item = (&'i str, &'i str, i64)>) -
 /// Why the data cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
-    /// A field is missing, ambiguous, empty or of a kind that is not delivered.
+    /// What is referred to is missing, ambiguous, empty or of a kind that is not delivered.
     #[error("spec.data[{key}]: {problem}")]
     Field {
         /// The key in the request.
@@ -125,17 +132,19 @@ pub fn render<'g>(values: &Values<'g>) -> Result<Rendered<'g>, RenderError> {
     let mut size = 0;
     for reference in &grant.facts().references {
         let value = match values.substitute_of(&reference.key) {
-            Some(substitute) => substitute.expose(),
-            None => find(values, reference)
-                .map_err(|error| RenderError::Field {
+            Some(substitute) => substitute.expose().to_vec(),
+            None => values
+                .item(&reference.item)
+                .ok_or(Problem::NotFetched)
+                .and_then(|item| value(item, reference, |file| values.file(&reference.item, file)))
+                .map_err(|problem| RenderError::Field {
                     key: reference.key.clone(),
-                    problem: error.describe(reference),
-                    reason: error.reason(),
-                })?
-                .as_bytes(),
+                    problem: problem.describe(reference),
+                    reason: problem.reason(),
+                })?,
         };
         size += reference.key.len() + value.len();
-        rendered.data.insert(reference.key.clone(), value.to_vec());
+        rendered.data.insert(reference.key.clone(), value);
     }
     if size > MAX_SECRET_SIZE {
         return Err(RenderError::TooLarge { size });
@@ -152,7 +161,22 @@ pub fn render<'g>(values: &Values<'g>) -> Result<Rendered<'g>, RenderError> {
     Ok(rendered)
 }
 
-fn find<'v>(values: &'v Values<'_>, reference: &ResolvedReference) -> Result<&'v str, FieldError> {
-    let item = values.item(&reference.item).ok_or(FieldError::NotFound)?;
-    field::find(&item.sections, &item.fields, reference.section.as_deref(), &reference.field)
+/// The bytes of one key, with the contents of files by their ids.
+fn value<'v>(
+    item: &Item,
+    reference: &ResolvedReference,
+    content: impl Fn(&str) -> Option<&'v [u8]>,
+) -> Result<Vec<u8>, Problem> {
+    match item.find(reference.section.as_deref(), &reference.field, reference.wanted)? {
+        Found::Text(text) => Ok(text.as_bytes().to_vec()),
+        Found::PrivateKey(key) => {
+            let mut key = openssh(key, &item.id)?;
+            Ok(mem::take(&mut *key).into_bytes())
+        }
+        Found::File(file) => match content(&file.id) {
+            Some([]) => Err(FindError::Empty(Kind::File).into()),
+            Some(content) => Ok(content.to_vec()),
+            None => Err(Problem::NotFetched),
+        },
+    }
 }

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 const MAY_USE: [(&str, &[&str]); 21] = [
     ("api", &[]),
     ("reference", &["api"]),
-    ("policy", &["api"]),
+    ("policy", &["api", "reference"]),
     ("index", &["api"]),
     ("settings", &[]),
     ("telemetry", &["api"]),
     ("kube_io", &["index", "telemetry"]),
-    ("connect", &["api", "policy"]),
+    ("connect", &["api", "policy", "reference"]),
     ("cache", &["connect", "policy", "reference"]),
     ("vaults", &["cache", "connect", "policy", "reference", "telemetry"]),
     (

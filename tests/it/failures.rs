@@ -239,7 +239,7 @@ async fn fields_that_cannot_be_delivered_are_told_one_by_one() {
             Reason::FieldNotFound,
             "section one of item odd",
         ),
-        ("twice", "op://services/odd/url", Reason::AmbiguousField, "2 fields url"),
+        ("twice", "op://services/odd/url", Reason::AmbiguousField, "2 fields or files url"),
         ("empty", "op://services/odd/empty", Reason::FieldEmpty, "field empty of item odd"),
         ("otp", "op://services/odd/code", Reason::OneTimePassword, "one-time password"),
         ("large", "op://services/odd/large", Reason::SecretTooLarge, "1048576"),

@@ -15,6 +15,8 @@ mod looks;
 mod outage;
 mod path;
 mod races;
+mod references;
 mod restart;
 mod schema;
+mod ssh_keys;
 mod threats;

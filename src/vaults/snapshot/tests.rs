@@ -1,6 +1,7 @@
 use super::*;
 use crate::api::{AccessRow, Namespaces, VaultSelector};
 use crate::policy::NamespaceFacts;
+use crate::reference::Wanted;
 
 fn id(letter: char) -> Arc<str> {
     letter.to_string().repeat(26).into()
@@ -55,6 +56,7 @@ fn resolve(rows: &[AccessRow], vault: &str, item: &str) -> Result<String, Unreso
         item: item.to_owned(),
         section: None,
         field: "f".to_owned(),
+        wanted: Wanted::Value,
     };
     snapshot().resolve(&reference, &access).map(|found| found.item.item_id.to_string())
 }

@@ -131,6 +131,34 @@ async fn data() {
             Case("from with an empty section", |o| change_from(o, |f| f["section"] = json!("")), &["spec.data[0].from.section"]),
             Case("from with an empty field", |o| change_from(o, |f| f["field"] = json!("")), &["spec.data[0].from.field"]),
             Case("from with too long an item", |o| change_from(o, |f| f["item"] = json!("i".repeat(257))), &["spec.data[0].from.item: Too long"]),
+            Case("from with an attribute", |o| change_from(o, |f| f["attribute"] = json!("purpose")), ACCEPTED),
+            Case("from with an OpenSSH key", |o| change_from(o, |f| f["sshFormat"] = json!("openssh")), ACCEPTED),
+            Case(
+                "from with an OpenSSH key that is the value",
+                |o| change_from(o, |f| {
+                    f["attribute"] = json!("value");
+                    f["sshFormat"] = json!("openssh");
+                }),
+                ACCEPTED,
+            ),
+            Case(
+                "from with the type of an OpenSSH key",
+                |o| change_from(o, |f| {
+                    f["attribute"] = json!("type");
+                    f["sshFormat"] = json!("openssh");
+                }),
+                &["spec.data[0].from", "sshFormat is a form of the value: leave attribute out"],
+            ),
+            Case(
+                "from with an attribute that nothing has",
+                |o| change_from(o, |f| f["attribute"] = json!("colour")),
+                &["spec.data[0].from.attribute: Unsupported value: \"colour\"", "\"purpose\""],
+            ),
+            Case(
+                "from with a format that there is not",
+                |o| change_from(o, |f| f["sshFormat"] = json!("pem")),
+                &["spec.data[0].from.sshFormat: Unsupported value: \"pem\"", "\"openssh\""],
+            ),
             Case("from with an unknown field", |o| change_from(o, |f| f["title"] = json!("x")), &["unknown field \"spec.data[0].from.title\""]),
         ],
     )
