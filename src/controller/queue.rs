@@ -183,9 +183,10 @@ impl<K: Key> Queue<K> {
     }
 
     /// Says that one more run can have the resource: of the keys parked on it the one that is next, by lane
-    /// and flow as in dispatch, is queued in its lane, whatever its pace. If that key's run ends in anything
-    /// but parking on the same resource, the next one is moved, lest a key that no longer wants the resource
-    /// swallow the word. So a key may be moved in vain; parked again, it has its old place in its flow.
+    /// and flow as in dispatch, is queued, whatever its pace. It goes before the keys that have no such word,
+    /// which keep one dispatch of four. If its run ends in anything but parking on the same resource, the
+    /// next one is moved, lest a key that no longer wants the resource swallow the word. So a key may be
+    /// moved in vain; parked again, it has its old place in its flow.
     pub fn unpark_one(&self, resource: &ParkKey) {
         self.shared.change(|state, now| state.unpark_one(resource, now));
     }

@@ -19,6 +19,8 @@ use workers::Workers;
 
 /// After more consecutive failures than this a key is retried in the sweep lane.
 const RETRIES_IN_LANE: u32 = 3;
+/// So many keys that have a word go before the others in a row.
+const WORDS_IN_A_ROW: u32 = 3;
 /// The longest timer, far below where adding to an `Instant` overflows.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -31,6 +33,10 @@ pub(super) struct State<K: Key> {
     retry_max: Duration,
     entries: HashMap<K, Entry>,
     lanes: Lanes<K>,
+    /// The queued keys that have a word for a resource. They go before the others, lest keys that come later
+    /// take what they were woken for, over and over.
+    woken: Lanes<K>,
+    words_in_a_row: u32,
     workers: Workers<K::Flow>,
     /// Outlives the entries: whoever is done, or gone and comes back, has its old pace.
     pace: Pace<K>,
@@ -93,6 +99,8 @@ impl<K: Key> State<K> {
             retry_max: config.retry_max,
             entries: HashMap::new(),
             lanes: Lanes::new(),
+            woken: Lanes::new(),
+            words_in_a_row: 0,
             workers: Workers::new(config),
             pace: Pace::new(config.object_burst, config.object_interval),
             timers: BTreeMap::new(),
@@ -120,12 +128,13 @@ impl<K: Key> State<K> {
     }
 
     pub(super) fn depths(&self) -> Depths {
-        let waiting = |lane| self.lanes.line(lane).waiting();
+        let waiting = |lane| self.woken.line(lane).waiting().chain(self.lanes.line(lane).waiting());
         let flows: HashSet<&K::Flow> = Lane::ALL.into_iter().flat_map(waiting).collect();
+        let queued = |lane| self.woken.line(lane).len() + self.lanes.line(lane).len();
         Depths {
-            interactive: self.lanes.line(Lane::Interactive).len(),
-            changed: self.lanes.line(Lane::Changed).len(),
-            sweep: self.lanes.line(Lane::Sweep).len(),
+            interactive: queued(Lane::Interactive),
+            changed: queued(Lane::Changed),
+            sweep: queued(Lane::Sweep),
             running: self.workers.held(),
             lent: self.workers.lent(),
             parked: self.parking.len(),
@@ -156,8 +165,8 @@ impl<K: Key> State<K> {
                 self.entries.insert(key, entry);
             }
             Place::Queued { tick, since } => {
-                self.lanes.remove(entry.lane, *tick, &key.flow());
-                let since = *since;
+                let (tick, since) = (*tick, *since);
+                self.lanes_for(&entry.memory).remove(entry.lane, tick, &key.flow());
                 self.line_up(key, entry.memory, urgent, since);
             }
             Place::Waiting(timer) => {
@@ -176,15 +185,33 @@ impl<K: Key> State<K> {
     /// Starts the run that is next.
     pub(super) fn take(&mut self, now: Instant) -> Option<Start<K>> {
         self.fire(now);
-        let workers = &self.workers;
-        let (key, lane) =
-            self.lanes.take(|lane| workers.take_on(lane), |flow| workers.permit(flow))?;
+        let (key, lane) = self.choose()?;
         let started = self.tick();
         self.workers.start(started, lane, key.flow());
         self.pace.start(&key, now);
         let entry = self.entries.get_mut(&key)?;
         entry.place = Place::Running { started, dirty: None };
         Some(Start { lane, failures: entry.memory.failures, key, started })
+    }
+
+    fn choose(&mut self) -> Option<(K, Lane)> {
+        let workers = &self.workers;
+        let is_open = |lane| workers.take_on(lane);
+        let may_run = |flow: &K::Flow| workers.permit(flow);
+        if self.words_in_a_row >= WORDS_IN_A_ROW
+            && let Some(next) = self.lanes.take(is_open, may_run)
+        {
+            self.words_in_a_row = 0;
+            return Some(next);
+        }
+        if let Some((key, lane)) = self.woken.take(is_open, may_run) {
+            self.words_in_a_row = self.words_in_a_row.saturating_add(1);
+            self.woken.settle(lane, &key.flow(), 1);
+            self.lanes.enter(lane, key.flow());
+            return Some((key, lane));
+        }
+        self.words_in_a_row = 0;
+        self.lanes.take(is_open, may_run)
     }
 
     /// Sets what a run costs.
@@ -296,9 +323,17 @@ impl<K: Key> State<K> {
         }
     }
 
+    fn lanes_for(&mut self, memory: &Memory) -> &mut Lanes<K> {
+        if memory.ticket.as_ref().is_some_and(|ticket| ticket.woken) {
+            &mut self.woken
+        } else {
+            &mut self.lanes
+        }
+    }
+
     fn line_up(&mut self, key: K, memory: Memory, lane: Lane, since: Instant) {
         let tick = self.tick();
-        self.lanes.insert(lane, tick, key.clone());
+        self.lanes_for(&memory).insert(lane, tick, key.clone());
         self.put(key, Place::Queued { tick, since }, lane, memory);
     }
 

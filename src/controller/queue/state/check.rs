@@ -9,13 +9,17 @@ where
     /// Every key is in one place, and the places agree with what is written of the key.
     pub(super) fn check(&self) {
         let mut seen = HashSet::new();
-        for lane in Lane::ALL {
-            self.lanes.line(lane).check();
-            for (at, key) in self.lanes.line(lane).keys() {
-                let entry = &self.entries[key];
-                assert!(matches!(entry.place, Place::Queued { tick, .. } if tick == at));
-                assert_eq!(entry.lane, lane);
-                assert!(seen.insert(key), "{key:?} is queued twice");
+        for (lanes, are_woken) in [(&self.lanes, false), (&self.woken, true)] {
+            for lane in Lane::ALL {
+                lanes.line(lane).check();
+                for (at, key) in lanes.line(lane).keys() {
+                    let entry = &self.entries[key];
+                    assert!(matches!(entry.place, Place::Queued { tick, .. } if tick == at));
+                    assert_eq!(entry.lane, lane);
+                    let ticket = entry.memory.ticket.as_ref();
+                    assert_eq!(ticket.is_some_and(|ticket| ticket.woken), are_woken);
+                    assert!(seen.insert(key), "{key:?} is queued twice");
+                }
             }
         }
         for (resource, lanes) in self.parking.parked() {
@@ -51,20 +55,13 @@ where
         self.workers.check();
     }
 
-    /// Nothing is held back but by the limits.
-    pub(super) fn check_idle(&self) {
-        for lane in Lane::ALL.into_iter().filter(|lane| self.workers.take_on(*lane)) {
-            for flow in self.lanes.line(lane).waiting() {
-                assert!(!self.workers.permit(flow), "{flow:?} is held back in {lane:?}");
-            }
-        }
-    }
-
     /// Nothing is remembered but the pace of the keys that ran a moment ago.
     pub(super) fn is_blank(&self) -> bool {
         self.entries.is_empty()
             && self.depths() == Depths::default()
             && self.parking.is_blank()
-            && Lane::ALL.into_iter().all(|lane| self.lanes.line(lane).is_blank())
+            && Lane::ALL
+                .into_iter()
+                .all(|lane| self.lanes.line(lane).is_blank() && self.woken.line(lane).is_blank())
     }
 }

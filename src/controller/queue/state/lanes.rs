@@ -93,7 +93,13 @@ impl<K: Key> Lanes<K> {
         Some((key, lane))
     }
 
-    /// A run of a key that was taken from a lane has ended, and cost so much.
+    /// A run starts in a lane whose key was not taken from here. It is to be [settled](Self::settle) all the
+    /// same.
+    pub(super) fn enter(&mut self, lane: Lane, flow: K::Flow) {
+        self.slot_mut(lane).line.enter(flow);
+    }
+
+    /// A run in a lane has ended, and cost so much.
     pub(super) fn settle(&mut self, lane: Lane, flow: &K::Flow, cost: u32) {
         self.slot_mut(lane).line.settle(flow, cost);
     }

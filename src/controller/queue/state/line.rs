@@ -29,6 +29,12 @@ struct Flow<K> {
     runs: usize,
 }
 
+impl<K> Flow<K> {
+    fn new(turn: Turn) -> Self {
+        Self { keys: BTreeMap::new(), turn, runs: 0 }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Turn {
     round: u64,
@@ -65,11 +71,7 @@ impl<K: Key> Line<K> {
         let name = key.flow();
         // Behind all who wait without a deficit: whoever has one key at a time comes anew with each.
         let newcomer = self.last_turn_of(self.round + 1);
-        let flow = self.flows.entry(name.clone()).or_insert_with(|| Flow {
-            keys: BTreeMap::new(),
-            turn: newcomer,
-            runs: 0,
-        });
+        let flow = self.flows.entry(name.clone()).or_insert_with(|| Flow::new(newcomer));
         if flow.keys.is_empty() {
             flow.turn = Turn { round: flow.turn.round.max(newcomer.round), ..newcomer };
             self.turns.insert(flow.turn, name);
@@ -116,6 +118,12 @@ impl<K: Key> Line<K> {
             self.turns.insert(next, name);
         }
         Some(key)
+    }
+
+    /// A run of the flow starts whose key was not taken from here. Only what it costs beyond 1 is paid here.
+    pub(super) fn enter(&mut self, name: K::Flow) {
+        let newcomer = self.last_turn_of(self.round + 1);
+        self.flows.entry(name).or_insert_with(|| Flow::new(newcomer)).runs += 1;
     }
 
     /// A run of the flow has ended, and cost so much; 1 is paid already.

@@ -92,6 +92,8 @@ struct Model {
     passed: HashMap<(Lane, u32), (u32, u32)>,
     /// The dispatches of other lanes while the lane could have been served, since it was.
     passed_lanes: HashMap<Lane, u32>,
+    /// The dispatches of keys that have a word since the last other one.
+    words: u32,
 }
 
 impl Model {
@@ -105,6 +107,7 @@ impl Model {
             starts: Vec::new(),
             passed: HashMap::new(),
             passed_lanes: HashMap::new(),
+            words: 0,
         }
     }
 
@@ -122,8 +125,8 @@ impl Model {
     }
 
     /// The flows that could be served, by lane.
-    fn servable(&self) -> HashSet<(Lane, u32)> {
-        let queued = |lane| self.state.lanes.line(lane).waiting().map(move |flow| (lane, *flow));
+    fn servable(&self, lanes: &Lanes<FlowKey>) -> HashSet<(Lane, u32)> {
+        let queued = |lane| lanes.line(lane).waiting().map(move |flow| (lane, *flow));
         let all = Lane::ALL.into_iter().flat_map(queued);
         all.filter(|(lane, flow)| self.may_start(*lane, *flow)).collect()
     }
@@ -131,15 +134,22 @@ impl Model {
     fn take(&mut self) -> bool {
         // Timers first, so that what is servable is known before the choice.
         self.state.fire(self.now);
-        let servable = self.servable();
+        let woken = self.servable(&self.state.woken);
+        let others = self.servable(&self.state.lanes);
         let Some(Start { key, lane, started, .. }) = self.state.take(self.now) else {
-            self.state.check_idle();
-            assert!(servable.is_empty(), "not served: {servable:?}");
+            assert!(woken.is_empty() && others.is_empty(), "not served: {woken:?}, {others:?}");
             return false;
         };
-        assert!(servable.contains(&(lane, key.0)), "the limits forbid {key:?} in {lane:?}");
+        let has_word = !woken.is_empty() && (self.words < 3 || others.is_empty());
+        let servable = if has_word { &woken } else { &others };
+        assert!(servable.contains(&(lane, key.0)), "it is not for {key:?} in {lane:?}");
         assert!(self.running.iter().all(|run| run.key != key), "{key:?} runs twice at once");
-        self.passed_over(&servable, lane, key.0);
+        if has_word {
+            self.words += 1;
+        } else {
+            self.words = 0;
+            self.passed_over(&others, lane, key.0);
+        }
         self.running.push(Run { key, lane, started, loans: 0 });
         self.owed.remove(&key);
         self.starts.push((key, self.now));

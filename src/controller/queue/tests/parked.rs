@@ -94,3 +94,58 @@ async fn a_resource_is_shared_by_the_flows_that_are_parked_on_it() {
     assert!(keys[..2].contains(&(quiet, 0)), "{keys:?}");
     assert!(keys.contains(&(quiet, 1)), "{keys:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_woken_goes_before_those_that_would_take_its_resource() {
+    let queue = queue(1, 0);
+    park(&queue, &[((0, 0), Lane::Sweep)]);
+    for n in 0..100 {
+        queue.add((1, n), Lane::Interactive);
+    }
+    queue.unpark_one(&server());
+    let woken = poll(&queue).unwrap();
+    assert_eq!((*woken.key(), woken.lane()), ((0, 0), Lane::Sweep));
+}
+
+#[tokio::test(start_paused = true)]
+async fn words_without_end_leave_the_other_keys_a_dispatch_of_four() {
+    let queue = queue(1, 0);
+    let parked: Vec<_> = (0..100).map(|n| ((0, n), Lane::Interactive)).collect();
+    park(&queue, &parked);
+    for n in 0..10 {
+        queue.add((1, n), Lane::Sweep);
+    }
+    queue.unpark_one(&server());
+    // Each run hands the word on.
+    let flows: Vec<u32> = (0..40).map(|_| run(&queue, Next::Done).unwrap().0).collect();
+    for four in flows.chunks(4) {
+        assert_eq!(four, [0, 0, 0, 1]);
+    }
+}
+
+/// What it costs is paid for by its flow all the same, and its urgency and the limits count.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_woken_keeps_to_the_rules_of_its_lane_and_flow() {
+    let queue = Queue::new(&QueueConfig { flow_workers: 1, ..config(3, 2) });
+    park(&queue, &[((0, 0), Lane::Sweep), ((1, 0), Lane::Changed)]);
+    queue.add((0, 1), Lane::Interactive);
+    let other = poll(&queue).unwrap();
+    queue.unpark_one(&server());
+    queue.unpark_one(&server());
+    // The one worker that takes every lane is for the first; the other one's flow has its run.
+    let woken = poll(&queue).unwrap();
+    assert_eq!(*woken.key(), (1, 0));
+    queue.add((0, 0), Lane::Interactive);
+    assert!(poll(&queue).is_none());
+    other.finish(Next::Done);
+    let urgent = poll(&queue).unwrap();
+    assert_eq!((*urgent.key(), urgent.lane()), ((0, 0), Lane::Interactive));
+    urgent.finish(Next::Done);
+    queue.add((1, 1), Lane::Changed);
+    woken.worker().charge(3);
+    woken.finish(Next::Done);
+    queue.add((0, 2), Lane::Changed);
+    queue.add((0, 3), Lane::Changed);
+    let flows: Vec<u32> = run_all(&queue).iter().map(|(flow, _)| *flow).collect();
+    assert_eq!(flows, [0, 0, 1]);
+}
