@@ -66,7 +66,16 @@ async fn an_item_comes_with_its_values_and_nothing_else() {
     assert_eq!(value.expose(), format!("{CANARY}\u{e9}\n"));
     assert!(item.fields[2].is_one_time_password() && item.fields[2].value.is_none());
     assert!(item.fields[3].value.is_none());
-    let text = format!("{item:?}{item:#?}{value:?}");
+    let website = &item.urls[0];
+    assert_eq!((website.label.as_deref(), website.primary), (Some("site"), true));
+    assert_eq!(website.href.as_ref().unwrap().expose(), format!("https://{CANARY}"));
+    let file = &item.files[0];
+    assert_eq!((&*file.id, &*file.name, file.size), ("file1", "ca.pem", Some(7)));
+    assert_eq!(file.section_id.as_deref(), Some("s1"));
+    assert!(item.files[1].name.is_empty() && item.files[1].size.is_none());
+    let content = FileContent::from(CANARY.as_bytes().to_vec());
+    assert_eq!(content.expose(), CANARY.as_bytes());
+    let text = format!("{item:?}{item:#?}{value:?}{content:?}");
     assert!(text.contains("REDACTED") && text.contains("username"));
     assert!(!text.contains(CANARY), "{text}");
 }

@@ -190,7 +190,8 @@ fn identity(title: &str) -> ItemIdentity {
 fn item_body(id: &str, vault: &str, title: &str, state: &str) -> String {
     format!(
         r#"{{"id":"{id}","title":"{title}","vault":{{"id":"{vault}"}},"category":"NOVEL","version":3,{state}
-        "urls":[{{"href":"https://{CANARY}"}}],"sections":[{{"id":"s1","label":"Admin"}},{{"id":"add more"}}],
+        "urls":[{{"label":"site","primary":true,"href":"https://{CANARY}"}}],
+        "files":[{{"id":"file1","name":"ca.pem","size":7,"content_path":"/elsewhere","section":{{"id":"s1"}}}},{{"id":"file2"}}],"sections":[{{"id":"s1","label":"Admin"}},{{"id":"add more"}}],
         "fields":[
           {{"id":"username","type":"STRING","purpose":"USERNAME","label":"username","value":"{CANARY}-user"}},
           {{"id":"pw","type":"CONCEALED","label":"password","value":"{CANARY}\u00e9\n","section":{{"id":"s1"}},

@@ -68,10 +68,11 @@ fn a_name_is_kept_within_bounds_and_never_cut_to_another_name() {
 #[test]
 fn an_item_may_leave_out_what_it_need_not_have() {
     let bare = format!(
-        r#"{{"id":"{ITEM}","vault":{{"id":"{VAULT}"}},"version":1,"state":null,"fields":null}}"#
+        r#"{{"id":"{ITEM}","vault":{{"id":"{VAULT}"}},"version":1,"state":null,"fields":null,"files":null,"urls":[{{"label":null,"primary":null,"href":null}}]}}"#
     );
     let item: Item = body::parse(bare.as_bytes()).unwrap();
     assert!(item.title.is_empty() && item.fields.is_empty() && item.sections.is_empty());
+    assert!(item.files.is_empty() && item.urls[0].href.is_none() && !item.urls[0].primary);
     for wrong in [
         format!(r#"{{"id":"{ITEM}","title":"x","version":1}}"#),
         format!(r#"{{"id":"{ITEM}","title":"x","vault":{{"id":"{VAULT}"}}}}"#),
