@@ -244,10 +244,10 @@ impl ConnectServerSpec {
         self.poll_interval.as_deref().and_then(parse_duration)
     }
 
-    /// The first host's origin, without a slash at its end and in lower case.
+    /// The hosts' origins in their order, without a slash at the end and in lower case.
     #[must_use]
-    pub fn origin(&self) -> String {
-        self.hosts.first().map(|host| normalized_origin(&host.url)).unwrap_or_default()
+    pub fn origins(&self) -> Vec<String> {
+        self.hosts.iter().map(|host| normalized_origin(&host.url)).collect()
     }
 
     /// The facts about a vault of a name.

@@ -1,5 +1,6 @@
-//! What it takes to talk to a server: a token that may be sent to its host, and an authority.
+//! What it takes to talk to a server: a token that may be sent to its hosts, and an authority.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -30,7 +31,7 @@ impl ServerTask {
             spec.limits.as_ref().and_then(|l| l.concurrency).and_then(|c| usize::try_from(c).ok());
         let settings = &self.settings;
         Ok(ClientConfig {
-            hosts: origins(spec),
+            hosts: spec.origins(),
             token,
             ca_pem,
             proxy: Proxy::None,
@@ -61,7 +62,7 @@ impl ServerTask {
     /// Reads the token, after its Secret's metadata said that it is one and may be sent to the hosts.
     async fn token(&self, spec: &ConnectServerSpec) -> Result<SecretString, Failure> {
         let (reference, namespace) = (&spec.token_secret_ref, &self.namespace);
-        let (name, key, origins) = (&reference.name, reference.key(), origins(spec).join(","));
+        let (name, key, origins) = (&reference.name, reference.key(), spec.origins().join(","));
         let Some(metadata) = self.secrets.get(name) else {
             return Err(Failure::broken(
                 Reason::TokenNotFound,
@@ -110,7 +111,7 @@ impl ServerTask {
         }
         let allowed = metadata.annotations.as_ref().and_then(|a| a.get(ALLOWED_HOSTS_ANNOTATION));
         let allowed = allowed.map(String::as_str).unwrap_or_default();
-        if let Some(Lacking { missing, all }) = lacking(&origins(spec), allowed) {
+        if let Some(Lacking { missing, all }) = lacking(&spec.origins(), allowed) {
             return Err(Failure::broken(
                 Reason::TokenNotForHost,
                 format!(
@@ -186,11 +187,6 @@ fn is_of_origin(c: char) -> bool {
     c.is_ascii_alphanumeric() || "._:[]-/".contains(c)
 }
 
-/// The origins of a server, in the form in which they are compared.
-fn origins(spec: &ConnectServerSpec) -> Vec<String> {
-    spec.hosts.iter().map(|host| normalized_origin(&host.url)).collect()
-}
-
 /// Why there is no connection.
 pub(super) enum Failure {
     /// Something has to be mended.
@@ -217,7 +213,7 @@ pub(super) fn unbuilt(error: BuildError, spec: &ConnectServerSpec) -> Broken {
         BuildError::Ca | BuildError::Tls => Reason::CaInvalid,
         BuildError::Host => Reason::ConnectUnavailable,
     };
-    Broken { reason, message: format!("no client for {}: {error}", origins(spec).join(", ")) }
+    Broken { reason, message: format!("no client for {}: {error}", spec.origins().join(", ")) }
 }
 
 /// What makes a connection another one. Not kept in clear: it covers the token.
@@ -230,6 +226,7 @@ pub(super) fn fingerprint(spec: &ConnectServerSpec, config: &ClientConfig) -> [u
         config.token.expose_secret().as_bytes(),
         config.ca_pem.as_deref().unwrap_or_default(),
         &config.concurrency.to_be_bytes(),
+        &config.requests_per_second.map_or(0, NonZeroU32::get).to_be_bytes(),
         &interval.to_be_bytes(),
     ] {
         hash.update((part.len() as u64).to_be_bytes());
