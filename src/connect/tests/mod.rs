@@ -6,6 +6,7 @@ mod failures;
 mod files;
 mod hosts;
 mod offline;
+mod replicas;
 mod retries;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
