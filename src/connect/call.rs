@@ -25,7 +25,6 @@ pub(super) struct Request {
 }
 
 /// A call that gave nothing, and the host that it ended with.
-#[derive(Clone)]
 pub(super) struct Failed {
     host: Arc<str>,
     failure: Failure,

@@ -36,7 +36,7 @@ enum Reply {
     Reset,
 }
 
-/// What a server replies to the path of a request, which is the how-manieth from 0.
+/// What a server replies to a request, by its path and its number from 0.
 type Script = Arc<dyn Fn(&str, usize) -> Reply + Send + Sync>;
 
 /// A listener that gives canned replies.
