@@ -261,7 +261,7 @@ impl ConnectServerSpec {
         self.poll_interval.as_deref().and_then(parse_duration)
     }
 
-    /// The hosts' origins, without a slash at their end and in lower case.
+    /// The hosts' origins in their order, without a slash at the end and in lower case.
     #[must_use]
     pub fn origins(&self) -> Vec<String> {
         self.hosts.iter().map(|host| normalized_origin(&host.url)).collect()

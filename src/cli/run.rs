@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::audit::AuditSink;
+use crate::connect::Proxy;
 use crate::controller::{BesideCache, CacheKeys, Operator, OperatorConfig};
 use crate::index::ObjectKey;
 use crate::server;
@@ -39,6 +40,9 @@ pub(super) struct Run {
     /// Secrets there then has both.
     #[arg(long, env = "PORTCULLIS_CACHE_KEYS_BESIDE_CACHE", requires = "cache_keys_secret")]
     cache_keys_beside_cache: bool,
+    /// Reach Connect by the proxies that HTTPS_PROXY, NO_PROXY and so on name; directly when absent.
+    #[arg(long, env = "PORTCULLIS_CONNECT_PROXY_FROM_ENVIRONMENT")]
+    connect_proxy_from_environment: bool,
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "PORTCULLIS_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -123,6 +127,11 @@ impl Run {
             controller_class: self.controller_class,
             namespaces: self.namespaces.into_iter().filter(|n| !n.is_empty()).collect(),
             operator_namespace: self.operator_namespace,
+            proxy: if self.connect_proxy_from_environment {
+                Proxy::Environment
+            } else {
+                Proxy::None
+            },
             cache_keys: match (self.cache_keys_dir, self.cache_keys_secret) {
                 (Some(folder), _) => CacheKeys::Files(folder),
                 (None, Some(secret)) if self.cache_keys_beside_cache => {

@@ -4,6 +4,7 @@ use std::future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use reqwest::header::ACCEPT;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use tokio::time::{Instant, sleep};
@@ -24,15 +25,16 @@ pub(super) struct Request {
 }
 
 /// A call that gave nothing, and the host that it ended with.
-#[derive(Clone)]
 pub(super) struct Failed {
     host: Arc<str>,
     failure: Failure,
 }
 
 /// How far a call has come.
-struct Progress {
+struct Progress<'c> {
     attempts: u32,
+    /// Hosts of the round that a heartbeat has to be sent to.
+    suspects: Vec<&'c Host>,
     /// When the last round may begin: what took a whole request's time to come to nothing is not repeated.
     last_round: Instant,
     /// When the last request must have ended.
@@ -56,17 +58,21 @@ impl Client {
         // server in trouble has no more calls in flight than one that is well.
         let _permit = self.permits.acquire().await;
         self.budget.deposit();
-        // A heartbeat may come after the last request.
+        // Heartbeats may come after the last request.
         let patience = self.call_timeout.saturating_mul(2).saturating_sub(self.heartbeat_timeout);
         let started = Instant::now();
         let mut progress = Progress {
             attempts: 0,
+            suspects: Vec::new(),
             last_round: started + self.call_timeout,
             deadline: started + patience,
         };
         let mut pauses = self.retries.pauses();
         loop {
-            let failed = match self.round(request, &mut progress, &read).await {
+            let round = self.round(request, &mut progress, &read).await;
+            // After the other hosts were asked: it must not take their time.
+            join_all(progress.suspects.drain(..).map(|host| self.test(host))).await;
+            let failed = match round {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
@@ -97,7 +103,7 @@ impl Client {
     }
 
     /// Whether asking all hosts again at a time may help, and may be done.
-    fn is_worth_a_round(&self, failed: &Failed, at: Instant, progress: &Progress) -> bool {
+    fn is_worth_a_round(&self, failed: &Failed, at: Instant, progress: &Progress<'_>) -> bool {
         failed.failure.may_pass()
             && at < progress.last_round
             && self.hosts.iter().any(|host| host.would_admit(at.into_std()))
@@ -106,10 +112,10 @@ impl Client {
 
     /// Asks one host after the other. The next one is asked where one is unavailable: a refusal is an
     /// answer, and another host's would be no better.
-    async fn round<T, F>(
-        &self,
+    async fn round<'c, T, F>(
+        &'c self,
         request: &Request,
-        progress: &mut Progress,
+        progress: &mut Progress<'c>,
         read: &impl Fn(Response) -> F,
     ) -> Result<T, Failed>
     where
@@ -133,11 +139,11 @@ impl Client {
     }
 
     /// Asks a host, if it may be asked.
-    async fn at<T, F>(
+    async fn at<'c, T, F>(
         &self,
-        host: &Host,
+        host: &'c Host,
         request: &Request,
-        progress: &mut Progress,
+        progress: &mut Progress<'c>,
         read: &impl Fn(Response) -> F,
     ) -> Result<T, Failure>
     where
@@ -163,9 +169,7 @@ impl Client {
         let failure = answer.as_ref().err().copied();
         match host.note(&request.subject, failure, Instant::now().into_std()) {
             Suspicion::None => {}
-            Suspicion::Test => {
-                self.test(host).await;
-            }
+            Suspicion::Test => progress.suspects.push(host),
         }
         answer
     }

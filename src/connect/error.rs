@@ -68,19 +68,19 @@ pub enum Failure {
     #[error("the list has more than {0} entries")]
     TooMany(usize),
     /// The server asked, by an earlier answer, to be left alone. Nothing was sent.
-    #[error("not asked, since it wants to be left alone until {}", time(*until))]
+    #[error("not asked: it wants to be left alone until {}", time(*until))]
     Paused {
         /// Until when; five minutes ahead at most.
         until: DateTime<Utc>,
     },
     /// The host's breaker is open. Nothing was sent.
-    #[error("not asked, since it has not answered from {} on; it is looked at again within minutes", time(*since))]
+    #[error("not asked: it has been down since {}, and is looked at about once a minute", time(*since))]
     Open {
         /// When the breaker opened.
         since: DateTime<Utc>,
     },
     /// Too many calls wait for the rate that the server may be asked at. Nothing was sent.
-    #[error("not asked, since too many calls wait for the limit on requests per second")]
+    #[error("not asked: too many calls wait for the limit on requests per second")]
     Throttled,
     /// 401, whoever sent it.
     #[error("the token was rejected (401)")]

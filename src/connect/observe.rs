@@ -36,7 +36,7 @@ pub struct Call<'a> {
     pub took: Duration,
     /// The origin that was asked.
     pub host: &'a str,
-    /// The how-manieth request of its call, from 1.
+    /// Which request of its call it was, from 1. Heartbeats are not counted with the others.
     pub attempt: u32,
 }
 

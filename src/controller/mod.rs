@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{ConnectServer, CredentialPolicy, MANAGED_LABEL};
 use crate::audit::AuditSink;
 use crate::cache::Cache;
+use crate::connect::Proxy;
 use crate::fetch::{Environment, Fetcher};
 use crate::index::{Change, Index, Raw, RequestEntry, RequestView};
 use crate::kube_io::KubeIo;
@@ -57,6 +58,8 @@ pub struct OperatorConfig {
     pub namespaces: Vec<String>,
     /// The namespace of its keys and of Connect tokens.
     pub operator_namespace: String,
+    /// What stands between the operator and Connect.
+    pub proxy: Proxy,
     /// Where the keys of the cache come from.
     pub cache_keys: CacheKeys,
     /// Reads a variable of the operator's environment, for servers that map fields to variables.
@@ -122,6 +125,7 @@ impl Operator {
             controller_class,
             namespaces,
             operator_namespace,
+            proxy,
             cache_keys,
             environment,
             settings,
@@ -193,6 +197,7 @@ impl Operator {
             index: starting.index.clone(),
             settings: settings.clone(),
             metrics,
+            proxy,
             cache,
             lasting,
         });

@@ -19,6 +19,7 @@ use serde_json::json;
 use super::watch::Latch;
 use crate::api::{CacheEpoch, ConnectServer, ConnectServerSpec, ConnectServerStatus, Reason};
 use crate::cache::Cache;
+use crate::connect::Proxy;
 use crate::index::{Index, Raw, refresh_requested};
 use crate::kube_io::KubeIo;
 use crate::settings::Settings;
@@ -89,6 +90,8 @@ pub(super) struct ServerTaskConfig {
     pub(super) index: Index,
     pub(super) settings: Settings,
     pub(super) metrics: Arc<Metrics>,
+    /// What stands between the operator and Connect.
+    pub(super) proxy: Proxy,
     /// What is kept of all servers.
     pub(super) cache: Cache,
     /// Whether the keys of the cache outlive the process, or why not.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use portcullis::api::{CredentialRequest, Reason};
 use portcullis::audit::AuditSink;
+use portcullis::connect::Proxy;
 use portcullis::controller::{CacheKeys, Operator, OperatorConfig};
 use portcullis::settings::Settings;
 use portcullis::telemetry::Metrics;
@@ -22,6 +23,7 @@ const ITEM_ROUTE: &str = "GET /v1/vaults/{v}/items/{i}";
 async fn operator_in(bed: &Bed, namespaces: &[&str]) -> Operator {
     let metrics = Arc::new(Metrics::new());
     let config = OperatorConfig {
+        proxy: Proxy::None,
         cache_keys: CacheKeys::Ephemeral,
         environment: Arc::new(|_| None),
         client: bed.service_account_client().await,

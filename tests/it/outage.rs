@@ -285,3 +285,28 @@ async fn an_answer_about_another_item_is_never_written() {
     bed.wait_value("new", "password", "rotated").await;
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_to_connect_are_counted_by_what_came_of_them() {
+    let bed = Bed::new("out-count").await;
+    let operator = bed.operator().await;
+    bed.request("good", |_| {}).await;
+    bed.wait_ready("good").await;
+    let counted = |operation, code| {
+        let labels = [("operation", operation), ("code", code)];
+        operator.metric("portcullis_connect_requests_total", &labels)
+    };
+    assert_eq!((counted("item", "2xx"), counted("items", "2xx")), (1.0, 1.0));
+    let closed = format!(r#"host="{}"}} 0"#, bed.connect.url());
+    let text = operator.metrics.encode();
+    assert!(text.contains("portcullis_connect_breaker_open{"), "{text}");
+    assert!(text.contains(&closed), "{text}");
+    bed.connect.fault(FaultSpec::new(status(503)));
+    wait::until("a poll to be counted as failed", wait::WAIT, async || {
+        let failed = counted("vaults", "5xx");
+        // The poll, and its two repetitions.
+        if failed >= 3.0 { Ok(()) } else { Err(format!("{failed} failed")) }
+    })
+    .await;
+    operator.stop().await;
+}

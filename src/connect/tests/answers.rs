@@ -73,7 +73,7 @@ async fn an_item_comes_with_its_values_and_nothing_else() {
     assert_eq!((&*file.id, &*file.name, file.size), ("file1", "ca.pem", Some(7)));
     assert_eq!(file.section_id.as_deref(), Some("s1"));
     assert!(item.files[1].name.is_empty() && item.files[1].size.is_none());
-    let content = FileContent::from(CANARY.as_bytes().to_vec());
+    let content = FileContent::from(zeroize::Zeroizing::new(CANARY.as_bytes().to_vec()));
     assert_eq!(content.expose(), CANARY.as_bytes());
     let text = format!("{item:?}{item:#?}{value:?}{content:?}");
     assert!(text.contains("REDACTED") && text.contains("username"));

@@ -98,7 +98,7 @@ async fn calls_return_to_the_first_host_when_it_is_well_again() {
 async fn a_hung_host_leaves_time_for_the_next() {
     let (first, second) = (Server::start(Reply::Stall("")).await, Server::start(good()).await);
     let mut config = config_of([&first, &second]);
-    config.call_timeout = Duration::from_millis(200);
+    config.call_timeout = Duration::from_secs(1);
     client(config).vaults().await.unwrap();
 }
 
@@ -106,13 +106,13 @@ async fn a_hung_host_leaves_time_for_the_next() {
 async fn a_call_takes_no_longer_than_twice_a_request_whatever_hangs() {
     let servers = futures::future::join_all((0..8).map(|_| Server::start(Reply::Stall("")))).await;
     let mut config = config_of(&servers);
-    config.call_timeout = Duration::from_millis(200);
+    config.call_timeout = Duration::from_millis(500);
     config.retries = Retries { rounds: 5, first: Duration::ZERO, max: Duration::ZERO };
     let client = client(config);
     let started = std::time::Instant::now();
     let error = client.vaults().await.unwrap_err();
     assert_eq!(error.failure(), Failure::NoAnswer(Cause::TimedOut));
-    assert!(started.elapsed() < Duration::from_millis(600), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     assert_eq!(client.available_permits(), 2);
 }
 

@@ -6,6 +6,7 @@ mod failures;
 mod files;
 mod hosts;
 mod offline;
+mod replicas;
 mod retries;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,7 +36,7 @@ enum Reply {
     Reset,
 }
 
-/// What a server replies to the path of a request, which is the how-manieth from 0.
+/// What a server replies to a request, by its path and its number from 0.
 type Script = Arc<dyn Fn(&str, usize) -> Reply + Send + Sync>;
 
 /// A listener that gives canned replies.

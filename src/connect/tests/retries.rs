@@ -121,7 +121,7 @@ async fn a_call_that_waits_too_long_for_its_turn_says_so() {
     let server = Server::start(json("200 OK", "[]")).await;
     let mut config = config(&server.origin);
     config.requests_per_second = NonZeroU32::new(1);
-    config.call_timeout = Duration::from_millis(100);
+    config.call_timeout = Duration::from_millis(300);
     let client = client(config);
     client.vaults().await.unwrap();
     let error = client.vaults().await.unwrap_err();

@@ -1,4 +1,4 @@
-//! What it takes to talk to a server: a token that may be sent to its host, and an authority.
+//! What it takes to talk to a server: a token that may be sent to its hosts, and an authority.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::api::{
     ALLOWED_HOSTS_ANNOTATION, ConnectServerSpec, PURPOSE_CONNECT_TOKEN, PURPOSE_LABEL, Persistence,
     Reason, normalized_origin,
 };
-use crate::connect::{BuildError, Client, ClientConfig, CoolDown, ListLimits, Proxy, Retries};
+use crate::connect::{BuildError, Client, ClientConfig, CoolDown, ListLimits, Retries};
 use crate::index::ObjectKey;
 use crate::kube_io::ApiError;
 
@@ -34,7 +34,7 @@ impl ServerTask {
             hosts: spec.origins(),
             token,
             ca_pem,
-            proxy: Proxy::None,
+            proxy: self.config.proxy,
             observer: Arc::new(Observed {
                 server: server.to_owned(),
                 metrics: self.config.metrics.clone(),
@@ -245,15 +245,14 @@ pub(super) fn fingerprint(spec: &ConnectServerSpec, config: &ClientConfig) -> [u
     let mut hash = Sha256::new();
     let interval = spec.poll_interval().map(|i| i.as_millis()).unwrap_or_default();
     let hosts = config.hosts.join(",");
-    let rate = config.requests_per_second.map_or(0, NonZeroU32::get);
     let persists = spec.persistence() == Persistence::Secret;
     for part in [
         hosts.as_bytes(),
         config.token.expose_secret().as_bytes(),
         config.ca_pem.as_deref().unwrap_or_default(),
         &config.concurrency.to_be_bytes(),
+        &config.requests_per_second.map_or(0, NonZeroU32::get).to_be_bytes(),
         &interval.to_be_bytes(),
-        &rate.to_be_bytes(),
         &[u8::from(persists)],
     ] {
         hash.update((part.len() as u64).to_be_bytes());

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use portcullis_test_support::kube::config::{KubeConfigOptions, Kubeconfig};
 use portcullis_test_support::kube::{Client, Config};
 use portcullis_test_support::portcullis::audit::AuditSink;
+use portcullis_test_support::portcullis::connect::Proxy;
 use portcullis_test_support::portcullis::controller::{CacheKeys, Operator, OperatorConfig};
 use portcullis_test_support::portcullis::settings::Settings;
 use portcullis_test_support::portcullis::telemetry::Metrics;
@@ -27,6 +28,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         controller_class: text("class"),
         namespaces: vec![text("namespace")],
         operator_namespace: text("operatorNamespace"),
+        proxy: Proxy::None,
         cache_keys: CacheKeys::Ephemeral,
         environment: Arc::new(|_| None),
         settings: Settings::default(),

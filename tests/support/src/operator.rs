@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use portcullis::audit::AuditSink;
+use portcullis::connect::Proxy;
 use portcullis::controller::{CacheKeys, Operator, OperatorConfig};
 use portcullis::settings::Settings;
 use portcullis::telemetry::Metrics;
@@ -114,6 +115,7 @@ impl Bed {
             controller_class: self.class.clone(),
             namespaces: vec![self.namespace.clone()],
             operator_namespace: self.operator_namespace.clone(),
+            proxy: Proxy::None,
             cache_keys: options.cache_keys,
             environment: Arc::new(move |name| options.environment.get(name).cloned()),
             settings: options.settings,
