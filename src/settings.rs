@@ -1,5 +1,6 @@
 //! Every interval, limit and duration of the operator, in one place.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// How the operator behaves in time and size. None of this is a command-line flag: these are safety
@@ -30,6 +31,8 @@ pub struct Settings {
     pub server_concurrency: usize,
     /// The least time between two looks for something that was not in the last list of a vault.
     pub look_interval: Duration,
+    /// How many such looks a namespace has at once; one more comes after each `look_interval`.
+    pub look_burst: NonZeroU32,
     /// The time after which a vault in use is listed again, though it did not move.
     pub relist_interval: Duration,
     /// The time between two looks at what Connect says of itself.
@@ -106,6 +109,7 @@ impl Default for Settings {
             poll_interval: Duration::from_secs(30),
             server_concurrency: 8,
             look_interval: Duration::from_secs(5),
+            look_burst: const { NonZeroU32::new(12).unwrap() },
             relist_interval: Duration::from_secs(3600),
             health_interval: Duration::from_secs(300),
             failed_for: Duration::from_secs(1),

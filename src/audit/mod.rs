@@ -134,6 +134,9 @@ pub struct SecretLine<'a> {
     pub change: &'static str,
     /// Where the values came from.
     pub source: &'static str,
+    /// The id of the Connect token (`jti`) that the server is asked with, as the token says it itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<&'a str>,
 }
 
 impl<'a> RequestLine<'a> {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::looks::Looks;
 use super::policies::{Policies, whole_seconds};
 use super::servers::{Servers, Slot, SlotState};
 use crate::api::{ConnectServerSpec, CredentialRequestSpec, ENVIRONMENT_LABEL, Reason};
@@ -23,6 +24,7 @@ pub(super) struct Knowledge {
     pub(super) index: Index,
     pub(super) servers: Servers,
     pub(super) policies: Policies,
+    pub(super) looks: Looks,
     pub(super) settings: Settings,
     /// Whether this instance was given namespaces by name, or its class is empty: it then speaks for
     /// requests whose server nobody has.
@@ -257,6 +259,11 @@ impl Resolving<'_> {
         }
     }
 
+    /// Whether the namespace may have a list read again for its sake.
+    fn may_look(&self) -> bool {
+        self.knowledge.looks.take(&self.key.namespace)
+    }
+
     /// Why a reference means nothing, or `None` when it is worth waiting for another look.
     fn problem(&self, key: &str, reference: &Reference, unresolved: Unresolved) -> Option<Problem> {
         let stale = |vault_id: Option<&Arc<str>>| {
@@ -275,7 +282,7 @@ impl Resolving<'_> {
                 None
             }),
             Unresolved::VaultNotFound => stale(None).or_else(|| {
-                if self.server.look_for_vaults() {
+                if self.server.look_for_vaults(|| self.may_look()) {
                     return None;
                 }
                 Some(Problem::stalled(
@@ -303,7 +310,7 @@ impl Resolving<'_> {
                 }))
             }
             Unresolved::ItemNotFound { vault_id, vault_name } => stale(Some(&vault_id)).or_else(|| {
-                if self.server.look_again(&vault_id) {
+                if self.server.look_again(&vault_id, || self.may_look()) {
                     return None;
                 }
                 Some(Problem::stalled(

@@ -131,9 +131,8 @@ impl Reconciler {
             None => (Next::Synced(sync), Then::Done),
             Some((reason, message)) => {
                 let since = sync.stale_since.clone().unwrap_or_else(super::now);
-                let problem = Problem::tolerable(reason, message, since);
-                let then = Then::At(self.until_stale(subject, &problem));
-                (Next::Served(sync, problem), then)
+                // Also where the server answers others, and nobody tells when it answers for this again.
+                (Next::Served(sync, Problem::tolerable(reason, message, since)), Then::Retry)
             }
         };
         Ended { next, record, change, created, then }
@@ -159,7 +158,7 @@ impl Reconciler {
         let class = error.class();
         if class == Class::Moved || error.reason() == Reason::ItemNotFound {
             for item in grant.facts().items() {
-                let _ = server.look_again(&item.vault_id);
+                let _ = server.look_again(&item.vault_id, || true);
             }
         }
         let since = match class {
@@ -188,21 +187,12 @@ impl Reconciler {
             server.scope().forget_item(item);
         }
         let problem = Problem { message: failed.to_string(), ..problem };
-        Stop::new(self.aged(subject, problem), then)
+        Stop::new(as_served(subject, self.aged(subject, problem)), then)
     }
 
     pub(super) fn troubled(&self, subject: &Subject<'_>, trouble: &Trouble) -> Ended {
-        let mut problem =
-            self.aged(subject, self.knowledge.problem_of(trouble, subject.max_staleness));
-        // What the Secret was made of stays true, whatever fails meanwhile.
-        let sync = subject.status.as_ref().and_then(|s| s.sync.as_ref());
-        let served = sync.filter(|s| s.stale_since.is_some()).and_then(|s| served_from(s.source));
-        if let (Severity::Tolerable { .. }, true, Some((reason, message))) =
-            (&problem.severity, problem.reason.is_outage(), served)
-        {
-            problem.reason = reason;
-            problem.message = format!("{message}: {}", problem.message);
-        }
+        let problem = self.knowledge.problem_of(trouble, subject.max_staleness);
+        let problem = as_served(subject, self.aged(subject, problem));
         let then = self.retry_of(subject, &problem);
         Ended::failed(problem, then)
     }
@@ -245,6 +235,19 @@ impl Reconciler {
         };
         let since = SystemTime::from(since.0);
         limit.saturating_sub(since.elapsed().unwrap_or_default()) + Duration::from_secs(1)
+    }
+}
+
+/// What the Secret was made of stays true, whatever fails meanwhile.
+fn as_served(subject: &Subject<'_>, problem: Problem) -> Problem {
+    let sync = subject.status.as_ref().and_then(|s| s.sync.as_ref());
+    let served = sync.filter(|s| s.stale_since.is_some()).and_then(|s| served_from(s.source));
+    match (&problem.severity, served) {
+        (Severity::Tolerable { .. }, Some((reason, message))) if problem.reason.is_outage() => {
+            let message = format!("{message}: {}", problem.message);
+            Problem { reason, message, ..problem }
+        }
+        _ => problem,
     }
 }
 

@@ -199,7 +199,9 @@ impl Reconciler {
     ) -> Option<String> {
         self.metrics.secret_changed(change);
         let source = source.as_str();
-        let secret = SecretLine { name: &request.secret_name, uid, change, source };
+        let token = self.knowledge.servers.token_id(&request.server);
+        let token = token.as_deref();
+        let secret = SecretLine { name: &request.secret_name, uid, change, source, token };
         match self.audit.record(&Entry::write(request, facts, decision, secret)) {
             Ok(id) => Some(id),
             Err(error) => {
@@ -304,6 +306,7 @@ impl Reconciler {
 
     /// Drops memories whose time is over.
     pub(super) fn prune(&self) {
+        self.knowledge.looks.prune();
         let window = self.knowledge.settings.undo_window;
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.retain(|_, m| {

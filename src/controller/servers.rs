@@ -4,11 +4,12 @@ mod connection;
 mod message;
 mod observed;
 mod persist;
+mod slots;
 mod start;
 mod status;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client as KubeClient;
@@ -24,58 +25,12 @@ use crate::index::{Index, Raw, refresh_requested};
 use crate::kube_io::KubeIo;
 use crate::settings::Settings;
 use crate::telemetry::Metrics;
-use crate::vaults::{News, Server};
+use crate::vaults::News;
 use connection::{Failure, fingerprint};
 pub(super) use message::{Message, config_map_message, secret_message};
 use persist::Kept;
+pub(super) use slots::{Broken, Servers, Slot, SlotState};
 use status::status;
-
-/// The ConnectServers of the operator's class, and whether they can be used.
-#[derive(Clone, Default)]
-pub(super) struct Servers {
-    slots: Arc<RwLock<HashMap<String, Slot>>>,
-}
-
-/// A ConnectServer.
-#[derive(Clone)]
-pub(super) enum Slot {
-    /// Of another class: its requests are somebody else's.
-    Elsewhere,
-    /// Of our class.
-    Ours { spec: Arc<ConnectServerSpec>, state: SlotState },
-}
-
-/// Whether a server of ours can be used.
-#[derive(Clone)]
-pub(super) enum SlotState {
-    /// Not looked at yet.
-    New,
-    /// Its token or authority is missing or refused: why, and the command that mends it.
-    Broken(Broken),
-    /// It is being polled.
-    Running(Arc<Server>),
-}
-
-/// Why a server cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Broken {
-    pub(super) reason: Reason,
-    pub(super) message: String,
-}
-
-impl Servers {
-    pub(super) fn get(&self, name: &str) -> Option<Slot> {
-        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    fn set(&self, name: &str, slot: Slot) {
-        self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), slot);
-    }
-
-    fn remove(&self, name: &str) {
-        self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-    }
-}
 
 /// Takes the news of a server, by name. Must not block.
 pub(super) type OnNews = Arc<dyn Fn(&str, News) + Send + Sync>;
@@ -261,7 +216,11 @@ impl ServerTask {
         };
         let before = self.known.remove(&name);
         let told = || ConnectServerStatus::deserialize(&server.status).unwrap_or_default();
-        let (status, kept) = before.map_or_else(|| (told(), None), |k| (k.status, k.kept));
+        let asked = refresh_requested(&server.metadata);
+        // A server that is new is asked anyway.
+        let handled = || asked.map(str::to_owned);
+        let (status, kept, refreshed) =
+            before.map_or_else(|| (told(), None, handled()), |k| (k.status, k.kept, k.refreshed));
         self.known.insert(
             name.clone(),
             KnownServer {
@@ -270,12 +229,13 @@ impl ServerTask {
                 epoch,
                 status,
                 fingerprint,
-                refreshed: refresh_requested(&server.metadata).map(str::to_owned),
+                refreshed,
                 kept,
             },
         );
         self.config.servers.set(&name, Slot::Ours { spec, state });
         self.refresh(&name).await;
+        self.refresh_if_asked(&name, asked).await;
         // Access rows and facts about vaults count at once, whatever the connection does.
         (self.on_news)(&name, News::Vaults);
     }

@@ -180,24 +180,27 @@ impl Server {
     }
 
     /// Has a vault listed again because something was not in the last list, unless that list is fresh.
-    /// Says whether it is worth waiting for [`News::Vault`].
+    /// Says whether it is worth waiting for [`News::Vault`]. `may_look` is asked only where there is a list to
+    /// be read.
     #[must_use]
-    pub fn look_again(&self, vault_id: &Arc<str>) -> bool {
+    pub fn look_again(&self, vault_id: &Arc<str>, may_look: impl FnOnce() -> bool) -> bool {
         let fresh = self.is_fresh(self.view.borrow().listed_at.get(vault_id).copied());
-        if !fresh {
+        let looks = !fresh && may_look();
+        if looks {
             self.list(vault_id);
         }
-        !fresh
+        looks
     }
 
     /// The same for the list of vaults and [`News::Vaults`].
     #[must_use]
-    pub fn look_for_vaults(&self) -> bool {
+    pub fn look_for_vaults(&self, may_look: impl FnOnce() -> bool) -> bool {
         let fresh = self.is_fresh(self.view.borrow().polled_at);
-        if !fresh {
+        let looks = !fresh && may_look();
+        if looks {
             let _ = self.commands.send(Command::Poll(Instant::now()));
         }
-        !fresh
+        looks
     }
 
     fn is_fresh(&self, at: Option<Instant>) -> bool {
