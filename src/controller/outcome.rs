@@ -52,6 +52,15 @@ pub(super) struct Delivered {
     pub(super) record: Option<String>,
 }
 
+/// Why a grant was not delivered on, with nothing to be said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unended {
+    /// The server has no place free.
+    NoPlace,
+    /// The operator stops.
+    Stopping,
+}
+
 /// A delivery that did not.
 pub(super) struct Stop {
     pub(super) problem: Problem,
@@ -138,22 +147,22 @@ impl Reconciler {
         Ended { next, record, change, created, then }
     }
 
-    /// A failed fetch: refusals are believed only when they last, and a moved item is looked up again.
+    /// A failed fetch: refusals are believed only when they last, and a moved item is looked up again. `None` when
+    /// the operator stops.
     pub(super) fn unfetched(
         &self,
         subject: &Subject<'_>,
         failed: &FetchError,
         server: &Server,
         grant: &Grant,
-    ) -> Stop {
+    ) -> Option<Stop> {
         let (error, item) = match failed {
             FetchError::Connect { error, item, .. } => (error, item),
-            FetchError::Ended(_) => {
-                return Stop::new(
-                    Problem::heals(Reason::InternalError, failed.to_string()),
-                    Then::Retry,
-                );
+            FetchError::BrokenOff(_) => {
+                let problem = Problem::heals(Reason::InternalError, failed.to_string());
+                return Some(Stop::new(problem, Then::Retry));
             }
+            FetchError::Stopping => return None,
         };
         let class = error.class();
         if class == Class::Moved || error.reason() == Reason::ItemNotFound {
@@ -187,7 +196,7 @@ impl Reconciler {
             server.scope().forget_item(item);
         }
         let problem = Problem { message: failed.to_string(), ..problem };
-        Stop::new(as_served(subject, self.aged(subject, problem)), then)
+        Some(Stop::new(as_served(subject, self.aged(subject, problem)), then))
     }
 
     pub(super) fn troubled(&self, subject: &Subject<'_>, trouble: &Trouble) -> Ended {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use super::examine::{Examined, Knowledge, Upstream};
-use super::outcome::{Delivered, Ended, Stop, basis, behind};
+use super::outcome::{Delivered, Ended, Stop, Unended, basis, behind};
 use super::queue::{Next as Then, ParkKey, Worker};
 use super::record::Memory;
 use super::subject::Subject;
@@ -75,11 +75,14 @@ impl Reconciler {
             Examined::Decided(Verdict::Granted(grant), upstream) => {
                 let decision = grant.decision().clone();
                 match self.deliver(&subject, *grant, &upstream, worker).await {
-                    Some(outcome) => {
+                    Ok(outcome) => {
                         self.notify_alert(&subject, &decision);
                         (Some(decision), outcome)
                     }
-                    None => return Then::Park(ParkKey::new(upstream.server.name())),
+                    Err(Unended::NoPlace) => {
+                        return Then::Park(ParkKey::new(upstream.server.name()));
+                    }
+                    Err(Unended::Stopping) => return Then::Retry,
                 }
             }
         };
@@ -143,14 +146,14 @@ impl Reconciler {
         Ended { next, record, change: SecretChange::None, created: None, then }
     }
 
-    /// From a grant to a Secret. `None` when the server has no place free.
+    /// From a grant to a Secret.
     async fn deliver(
         &self,
         subject: &Subject<'_>,
         grant: Grant,
         upstream: &Upstream,
         worker: &Worker<ObjectKey>,
-    ) -> Option<Ended> {
+    ) -> Result<Ended, Unended> {
         let (grant, server) = (Arc::new(grant), &upstream.server);
         let trouble = self.knowledge.trouble(&server.view(), grant.facts());
         let reach = match &trouble {
@@ -169,7 +172,7 @@ impl Reconciler {
         let is_at_hand = is_current && subject.refresh_wanted().is_none();
         let order = order.filter(|_| !is_at_hand && !is_foreign);
         let asks = order.as_ref().is_some_and(|order| self.fetcher.asks(order));
-        let _place = if asks { Some(server.try_permit()?) } else { None };
+        let _place = if asks { Some(server.try_permit().ok_or(Unended::NoPlace)?) } else { None };
         // After the place, so that the worker is taken back before it is free for another.
         let _lent = asks.then(|| {
             let calls = u32::try_from(grant.items().count()).unwrap_or(u32::MAX);
@@ -178,11 +181,11 @@ impl Reconciler {
         });
         let record = match self.audit_grant(subject, &grant) {
             Ok(record) => record,
-            Err(problem) => return Some(Ended::failed(problem, Then::Retry)),
+            Err(problem) => return Ok(Ended::failed(problem, Then::Retry)),
         };
         let ended = match (&order, &trouble) {
-            (Some(order), _) => match self.fetch_and_write(subject, order).await {
-                Ok(delivered) => return Some(self.written(subject, grant, delivered, record)),
+            (Some(order), _) => match self.fetch_and_write(subject, order).await? {
+                Ok(delivered) => return Ok(self.written(subject, grant, delivered, record)),
                 Err(Stop { problem, then }) => Ended::failed(problem, then),
             },
             (None, _) if is_foreign => {
@@ -194,10 +197,10 @@ impl Reconciler {
             (None, Some(trouble)) => self.troubled(subject, trouble),
             (None, None) => {
                 self.warmer.offer(&grant, upstream, subject.max_staleness);
-                return Some(self.confirmed(subject, record));
+                return Ok(self.confirmed(subject, record));
             }
         };
-        Some(Ended { record, ..ended })
+        Ok(Ended { record, ..ended })
     }
 
     fn order<'g>(
@@ -225,13 +228,23 @@ impl Reconciler {
         &self,
         subject: &Subject<'_>,
         order: &Order<'_>,
+    ) -> Result<Result<Delivered, Stop>, Unended> {
+        match self.fetcher.fetch(order).await {
+            Ok(values) => Ok(self.write(subject, order.grant, values).await),
+            Err(error) => match self.unfetched(subject, &error, order.server, order.grant) {
+                Some(stop) => Ok(Err(stop)),
+                None => Err(Unended::Stopping),
+            },
+        }
+    }
+
+    /// Render, write, and record what the write changed.
+    async fn write(
+        &self,
+        subject: &Subject<'_>,
+        grant: &Grant,
+        values: Values<'_>,
     ) -> Result<Delivered, Stop> {
-        let grant = order.grant;
-        let values = self
-            .fetcher
-            .fetch(order)
-            .await
-            .map_err(|error| self.unfetched(subject, &error, order.server, grant))?;
         self.check_replica(subject, &values)?;
         self.with_memory(subject.key, |m| m.refused = None);
         let rendered = render(&values).map_err(|error| {

@@ -11,7 +11,7 @@ use super::{Fallback, Fetcher, Order, Substitute, Values};
 use crate::api::{ALLOW_REQUEST_ANNOTATION, ConnectServerSpec, Source};
 use crate::index::ObjectKey;
 use crate::policy::{ItemIdentity, ResolvedReference};
-use crate::reference::{Reference, fold};
+use crate::reference::{Reference, Wanted, fold};
 
 /// Why a fallback Secret did not serve.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,6 +133,10 @@ pub fn allows_request(metadata: &ObjectMeta, request: &str) -> bool {
 /// The variable that the server maps to a field. The map is held against what a reference means: ids and
 /// canonical names.
 fn variable_of<'s>(spec: &'s ConnectServerSpec, reference: &ResolvedReference) -> Option<&'s str> {
+    // A variable holds the value as it is, and nothing that is said of it or made of it.
+    if reference.wanted != Wanted::Value {
+        return None;
+    }
     let item = &reference.item;
     let entry = spec.environment_map().iter().find(|entry| {
         let Ok(mapped) = entry.reference.parse::<Reference>() else { return false };

@@ -95,9 +95,12 @@ pub enum FetchError {
         /// The item.
         item: Box<ItemIdentity>,
     },
-    /// The fetch was ended with the operator, or failed in a way that it should not have.
+    /// The fetch failed in a way that it should not have.
     #[error("the fetch of {} of vault {} was broken off", .0.title, .0.vault_name)]
-    Ended(Box<ItemIdentity>),
+    BrokenOff(Box<ItemIdentity>),
+    /// The operator stops: nothing came of the fetch, and nothing is to be said of it.
+    #[error("the operator stops")]
+    Stopping,
 }
 
 /// A value that was had.
@@ -270,7 +273,8 @@ impl Fetcher {
             (Reach::Ask | Reach::Revalidate, _) => match ask().await {
                 Some(Ok(value)) => return Ok(Had { value, source: Source::Connect, since: None }),
                 Some(Err(error)) => error,
-                None => return Err(FetchError::Ended(Box::new(identity.clone()))),
+                None if self.stop.is_cancelled() => return Err(FetchError::Stopping),
+                None => return Err(FetchError::BrokenOff(Box::new(identity.clone()))),
             },
         };
         // Looked up again: somebody may have fetched it meanwhile.
@@ -366,7 +370,7 @@ impl FetchError {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Connect { error, .. } => error.class() == Class::Unavailable,
-            Self::Ended(_) => true,
+            Self::BrokenOff(_) | Self::Stopping => false,
         }
     }
 
@@ -375,7 +379,7 @@ impl FetchError {
             Self::Connect { error, item, note } => {
                 Self::Connect { error, item, note: why.or(note) }
             }
-            Self::Ended(item) => Self::Ended(item),
+            Self::BrokenOff(_) | Self::Stopping => self,
         }
     }
 }

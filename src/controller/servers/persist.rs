@@ -38,6 +38,8 @@ pub(super) struct Records {
 pub(super) struct Restored {
     pub(super) records: Vec<(Arc<str>, Record)>,
     pub(super) epochs: BTreeMap<Arc<str>, i64>,
+    /// How often what is kept of each vault had changed when it was read.
+    pub(super) changes: BTreeMap<Arc<str>, u64>,
 }
 
 /// Whether a record was written.
@@ -83,6 +85,7 @@ impl Records {
                 Ok(record) => {
                     self.metrics.cache.persisted(&self.server, "read");
                     restored.epochs.insert(vault.clone(), record.epoch);
+                    restored.changes.insert(vault.clone(), scope.changes(&vault));
                     restored.records.push((vault, record));
                 }
                 Err(error) => {
@@ -150,6 +153,8 @@ pub(super) struct Keeper {
     pub(super) records: Records,
     pub(super) server: std::sync::Weak<Server>,
     pub(super) epochs: BTreeMap<Arc<str>, i64>,
+    /// The records that are up to date at the start, by how often what they hold had changed.
+    pub(super) changes: BTreeMap<Arc<str>, u64>,
     pub(super) interval: Duration,
     pub(super) confirmed: Duration,
     /// Told of each new epoch before an older record could be taken for the last one, and of how it went.
@@ -164,7 +169,10 @@ struct Last {
 
 impl Keeper {
     pub(super) async fn run(mut self) {
-        let mut last: HashMap<Arc<str>, Last> = HashMap::new();
+        let now = Instant::now();
+        let known = std::mem::take(&mut self.changes).into_iter();
+        let mut last: HashMap<Arc<str>, Last> =
+            known.map(|(vault, changes)| (vault, Last { changes, at: now })).collect();
         let mut kept = None;
         loop {
             tokio::time::sleep(self.interval).await;

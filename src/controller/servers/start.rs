@@ -78,6 +78,7 @@ impl ServerTask {
                 records,
                 server: Arc::downgrade(&server),
                 epochs: restored.epochs,
+                changes: restored.changes,
                 interval: self.config.settings.persist_interval,
                 confirmed: self.config.settings.persist_confirmed,
                 on_written: Box::new(move |epochs, kept| {
