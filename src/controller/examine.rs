@@ -145,6 +145,7 @@ impl Knowledge {
                 Problem::tolerable(reason, message, since)
             }
             Class::Refused | Class::NotFound => Problem::stalled(reason, message),
+            Class::Invalid if reason == Reason::SecretTooLarge => Problem::stalled(reason, message),
             _ if lasted < max_staleness => Problem::tolerable(reason, message, since),
             _ => Problem::heals(reason, message),
         }

@@ -9,6 +9,7 @@ mod docs;
 mod drift;
 mod edges;
 mod failures;
+mod files;
 mod good_secret;
 mod isolation;
 mod looks;
