@@ -79,16 +79,20 @@ announcement() { # file, pid
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
 
 # What curl -X PUT --data does, for a machine without it.
-put() { # origin, path, body
-  local at=${1#http://} web status
+call() { # method, origin, path, body
+  local at=${2#http://} web status
   exec {web}<>"/dev/tcp/${at%:*}/${at#*:}"
-  printf 'PUT %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' \
-    "$2" "$at" "${#3}" "$3" >&"$web"
+  printf '%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
+    "$1" "$3" "$at" "${#4}" "$4" >&"$web"
   read -r _ status _ <&"$web"
   exec {web}>&-
-  [[ $status == 204 ]] || fail "the development Connect server answered $status"
+  [[ $status == 20* ]] || fail "the development Connect server answered $status"
 }
 
+# A private key of Ed25519 in PKCS#8 (RFC 8410), as a line of base64.
+private_key() {
+  { printf '\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20' && head -c 32 /dev/urandom; } | base64 -w 0
+}
 random() { head -c 18 /dev/urandom | base64 | tr -d '+/=\n'; }
 
 # --- What is needed --------------------------------------------------------------------------------------------------
@@ -127,7 +131,7 @@ say "$(field server <<<"$ready")"
 
 title 'Starting a development Connect server, in place of 1Password Connect'
 token=$(random)
-sed -e "s/@TOKEN@/$token/" -e "s/@PASSWORD@/$(random)/" tests/demo/connect.yaml >"$run/connect.yaml"
+sed -e "s/@TOKEN@/$token/" -e "s/@PASSWORD@/$(random)/" -e "s|@KEY@|$(private_key)|" tests/demo/connect.yaml >"$run/connect.yaml"
 "$connect_dev" --state "$run/connect.yaml" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --exit-with-stdin \
   <"$run/lifeline" {lifeline}>&- >"$run/connect.json" 2>"$run/connect.log" &
 servers+=($!)
@@ -184,7 +188,7 @@ servers+=($!)
 
 # --- What one sees ---------------------------------------------------------------------------------------------------
 
-title 'A ConnectServer, a team with its namespace, a policy and two requests: deploy/examples/'
+title 'A ConnectServer, a team with its namespace, a policy and requests: deploy/examples/'
 mkdir "$run/examples"
 cp deploy/examples/*.yaml "$run/examples/"
 # The demo's own Connect server, and a poll each second instead of each 30.
@@ -224,7 +228,7 @@ new=$(random)
 wanted=$(printf '%s' "$new" | base64)
 typed "curl -X PUT --data '<a new password>' $admin/items/services/orders-db/fields/password"
 from=$(now_us)
-put "$admin" /items/services/orders-db/fields/password "$new"
+call PUT "$admin" /items/services/orders-db/fields/password "$new"
 await_password "$wanted"
 say "followed after $((($(now_us) - from) / 1000)) ms, of which the wait for the next poll is the most (pollInterval: 1s)"
 
@@ -242,6 +246,18 @@ took=$((($(now_us) - from) / 1000))
 wait "$editing" || fail 'the Secret could not be edited'
 sed 's/^/  /' "$run/edited"
 say "repaired after $took ms, from the edit's arrival in a watch to the repair's"
+
+title '1Password goes away, and somebody deletes the Secret: it is made again of what is kept'
+typed "curl -H 'content-type: application/json' -d '{\"kind\":\"drop\"}' $admin/faults"
+call POST "$admin" /faults '{"kind":"drop"}'
+kubectl wait --for=condition=Ready=False --timeout=20s connectserver/default >/dev/null
+show kubectl delete secret orders-db -n shop
+kubectl -n shop wait --for='jsonpath={.status.sync.source}=Cache' --timeout=20s credreq/orders-db >/dev/null
+show kubectl get credreq orders-db -n shop
+typed "curl -X DELETE $admin/faults"
+call DELETE "$admin" /faults ''
+kubectl -n shop wait --for='jsonpath={.status.sync.source}=Connect' --timeout=20s credreq/orders-db >/dev/null
+show kubectl get credreq orders-db -n shop
 
 title 'Two lines of the audit stream: the denial, and a change of the Secret'
 for line in '"kind":"decision".*"outcome":"Denied"' '"kind":"write"'; do
