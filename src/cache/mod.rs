@@ -243,7 +243,10 @@ impl Scope {
 
     /// Drops everything: 1Password refuses the token for good.
     pub fn forget_all(&self) {
-        self.store().forget_scope(self.inner.id);
+        let mut store = self.store();
+        for vault in store.vaults(self.inner.id) {
+            store.forget_vault(&self.vault(&vault));
+        }
     }
 
     fn vault(&self, vault: &Arc<str>) -> store::VaultId {

@@ -14,6 +14,7 @@ mod isolation;
 mod looks;
 mod outage;
 mod path;
+mod persistence;
 mod races;
 mod references;
 mod restart;
