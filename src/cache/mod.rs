@@ -75,9 +75,9 @@ struct ScopeInner {
 /// What the cache has of a value.
 #[derive(Debug)]
 pub enum Lookup<T> {
-    /// 1Password said within the class's time that it is current.
-    Fresh(T),
-    /// It was current when it was last heard of.
+    /// 1Password said within the class's time that it is current, and when it did last.
+    Fresh(T, SystemTime),
+    /// It was current then, when it was last heard of.
     Stale(T, SystemTime),
     /// Nothing.
     Missing,
@@ -243,7 +243,10 @@ impl Scope {
 
     /// Drops everything: 1Password refuses the token for good.
     pub fn forget_all(&self) {
-        self.store().forget_scope(self.inner.id);
+        let mut store = self.store();
+        for vault in store.vaults(self.inner.id) {
+            store.forget_vault(&self.vault(&vault));
+        }
     }
 
     fn vault(&self, vault: &Arc<str>) -> store::VaultId {
@@ -320,10 +323,11 @@ impl Scope {
             return Lookup::Missing;
         };
         let age = self.inner.cache.now().saturating_sub(entry.confirmed);
+        let confirmed = SystemTime::now() - age;
         if age <= ttl {
-            Lookup::Fresh(plain)
+            Lookup::Fresh(plain, confirmed)
         } else if age <= class.max_staleness {
-            Lookup::Stale(plain, SystemTime::now() - age)
+            Lookup::Stale(plain, confirmed)
         } else {
             Lookup::Missing
         }
@@ -333,7 +337,9 @@ impl Scope {
 impl<T> Lookup<T> {
     fn and_then<U>(self, read: impl FnOnce(&T) -> Option<U>) -> Lookup<U> {
         match self {
-            Self::Fresh(value) => read(&value).map_or(Lookup::Missing, Lookup::Fresh),
+            Self::Fresh(value, at) => {
+                read(&value).map_or(Lookup::Missing, |value| Lookup::Fresh(value, at))
+            }
             Self::Stale(value, since) => {
                 read(&value).map_or(Lookup::Missing, |value| Lookup::Stale(value, since))
             }

@@ -210,11 +210,14 @@ impl Resolving<'_> {
                 }
             };
             let found = self.view.snapshot.resolve(&reference, &self.access);
-            let vault = self.view.snapshot.resolve_vault(&reference.vault, &self.access);
-            if let Ok(vault) = vault.as_ref()
-                && found != Err(Unresolved::NotAllowed)
-            {
-                vaults.insert((self.server.name().clone(), vault.id.clone()));
+            let vault = match self.view.snapshot.resolve_vault(&reference.vault, &self.access) {
+                Ok(vault) => Some(vault.id.clone()),
+                // In use all the same: for how long it has been gone is noted of no other.
+                Err(Unresolved::VaultGone { vault_id, .. }) => Some(vault_id),
+                Err(_) => None,
+            };
+            if let Some(vault) = vault.filter(|_| found != Err(Unresolved::NotAllowed)) {
+                vaults.insert((self.server.name().clone(), vault));
             }
             match found {
                 Ok(found) => resolved.push(self.reference(&entry.key, reference, found)),

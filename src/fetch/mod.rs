@@ -232,14 +232,14 @@ impl Fetcher {
         let version = order.grant.facts().version_of(identity);
         let look = || order.server.scope().item(granted, version, &class);
         let ask = || self.ask(order, kept, version, &class);
-        let item = self.obtain(order, identity, look, ask).await?;
+        let item = self.obtain(order, (identity, &class), look, ask).await?;
         let mut files = Vec::new();
         for file in files_of(order.grant, identity, &item.value) {
             let Some(kept) = order.grant.kept(identity) else { continue };
             let version = item.value.version;
             let look = || order.server.scope().file(granted, &file, version, &class);
             let ask = || self.ask_file(order, kept, (&file, version), &class);
-            let had = self.obtain(order, identity, look, ask).await?;
+            let had = self.obtain(order, (identity, &class), look, ask).await?;
             files.push((file, had));
         }
         Ok(HadItem { item, files })
@@ -249,7 +249,7 @@ impl Fetcher {
     async fn obtain<T, F>(
         &self,
         order: &Order<'_>,
-        identity: &ItemIdentity,
+        (identity, class): (&ItemIdentity, &CacheClass),
         look: impl Fn() -> Lookup<T>,
         ask: impl FnOnce() -> F,
     ) -> Result<Had<T>, FetchError>
@@ -258,17 +258,18 @@ impl Fetcher {
     {
         let lookup = look();
         let result = match &lookup {
-            Lookup::Fresh(_) => "fresh",
+            Lookup::Fresh(..) => "fresh",
             Lookup::Stale(..) => "stale",
             Lookup::Missing => "missing",
         };
         self.metrics.cache.looked_up(order.server.name(), result);
         let error = match (order.reach, lookup) {
-            (Reach::Ask, Lookup::Fresh(value)) => {
+            (Reach::Ask, Lookup::Fresh(value, _)) => {
                 return Ok(Had { value: Arc::new(value), source: Source::Connect, since: None });
             }
             (Reach::Down(trouble), lookup) => {
-                return stale(lookup).ok_or_else(|| FetchError::of(&trouble.error, identity));
+                return stale(lookup, class)
+                    .ok_or_else(|| FetchError::of(&trouble.error, identity));
             }
             (Reach::Ask | Reach::Revalidate, _) => match ask().await {
                 Some(Ok(value)) => return Ok(Had { value, source: Source::Connect, since: None }),
@@ -278,7 +279,7 @@ impl Fetcher {
             },
         };
         // Looked up again: somebody may have fetched it meanwhile.
-        let outage = (error.class() == Class::Unavailable).then(|| stale(look()));
+        let outage = (error.class() == Class::Unavailable).then(|| stale(look(), class));
         outage.flatten().ok_or_else(|| FetchError::of(&error, identity))
     }
 
@@ -350,13 +351,13 @@ fn files_of(grant: &Grant, identity: &ItemIdentity, item: &Item) -> BTreeSet<Arc
         .collect()
 }
 
-/// What is kept, of something that Connect cannot be asked about.
-fn stale<T>(lookup: Lookup<T>) -> Option<Had<T>> {
-    let (value, since) = match lookup {
-        Lookup::Fresh(value) => (value, SystemTime::now()),
-        Lookup::Stale(value, since) => (value, since),
-        Lookup::Missing => return None,
-    };
+/// What is kept, of something that Connect cannot be asked about, as long as its class lets it serve.
+fn stale<T>(lookup: Lookup<T>, class: &CacheClass) -> Option<Had<T>> {
+    let (Lookup::Fresh(value, since) | Lookup::Stale(value, since)) = lookup else { return None };
+    // Current values, too: in an outage the limit of staleness counts alone, and none at all is never.
+    if since.elapsed().unwrap_or_default() >= class.max_staleness {
+        return None;
+    }
     Some(Had { value: Arc::new(value), source: Source::Cache, since: Some(since) })
 }
 

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 const ITEM_ROUTE: &str = "GET /v1/vaults/{v}/items/{i}";
 
 /// An operator of a bed's class and rights that serves these namespaces.
-async fn operator_in(bed: &Bed, namespaces: &[&str]) -> Operator {
+pub(crate) async fn operator_in(bed: &Bed, namespaces: &[&str]) -> Operator {
     let metrics = Arc::new(Metrics::new());
     let config = OperatorConfig {
         proxy: Proxy::None,

@@ -1,6 +1,7 @@
 //! Portcullis on real parts: a Kubernetes API server and a server that speaks 1Password Connect's API.
 
 mod bed;
+mod cache;
 mod canary;
 mod connection;
 mod crds;
@@ -9,12 +10,14 @@ mod docs;
 mod drift;
 mod edges;
 mod failures;
+mod fallback;
 mod files;
 mod good_secret;
 mod isolation;
 mod looks;
 mod outage;
 mod path;
+mod persistence;
 mod races;
 mod references;
 mod restart;

@@ -7,6 +7,7 @@ use portcullis::api::{CredentialRequest, Reason};
 use portcullis::settings::Settings;
 use portcullis_test_support::connect_dev::{FaultKind, FaultSpec};
 use portcullis_test_support::{Bed, condition, wait};
+use serde_json::json;
 
 const ITEM_ROUTE: &str = "GET /v1/vaults/{v}/items/{i}";
 const LIST_ROUTE: &str = "GET /v1/vaults/{v}/items";
@@ -308,5 +309,26 @@ async fn requests_to_connect_are_counted_by_what_came_of_them() {
         if failed >= 3.0 { Ok(()) } else { Err(format!("{failed} failed")) }
     })
     .await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_staleness_nothing_that_is_kept_serves_however_young_it_is() {
+    let bed = Bed::new("out-none").await;
+    bed.patch_server(json!({"spec": {"fallback": {"maxStaleness": "0s"}}})).await;
+    let operator = bed.operator().await;
+    bed.request("good", |_| {}).await;
+    bed.wait_ready("good").await;
+    bed.connect.stop();
+    bed.wait_server_reason("Ready", Reason::ConnectUnavailable).await;
+    bed.delete_secret("good").await;
+    bed.request("new", |_| {}).await;
+    for name in ["good", "new"] {
+        wait_conditions(&bed, name, Reason::ConnectUnavailable, &ON_ITS_WAY).await;
+        assert!(bed.secret(name).await.is_none());
+    }
+    bed.connect.restart().unwrap();
+    bed.wait_ready("good").await;
+    bed.wait_ready("new").await;
     operator.stop().await;
 }

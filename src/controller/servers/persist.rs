@@ -226,7 +226,12 @@ impl Keeper {
         vault: &Arc<str>,
     ) -> Result<(), String> {
         if !scope.holds_some(vault) {
-            return self.records.remove(vault).await.map_err(|e| e.to_string());
+            self.records.remove(vault).await.map_err(|e| e.to_string())?;
+            // Put back, it would serve what 1Password refuses.
+            if let Some(epoch) = self.epochs.get_mut(vault) {
+                *epoch += 1;
+            }
+            return Ok(());
         }
         // Without its names nothing of it could be found again.
         let Some(entry) = view.snapshot.vault(vault) else { return Ok(()) };

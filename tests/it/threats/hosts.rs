@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portcullis::api::{ConnectServer, Reason};
+use portcullis_test_support::connect_dev::{ConnectDev, FaultKind, FaultSpec, ItemSpec};
 use portcullis_test_support::k8s_openapi::api::core::v1::Secret;
 use portcullis_test_support::kube::api::{Patch, PatchParams};
 use portcullis_test_support::kube::{Api, ResourceExt as _};
@@ -149,5 +150,100 @@ async fn a_secret_that_is_not_marked_as_a_token_is_not_read() {
         "{}",
         server.name_any()
     );
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_host_that_the_token_is_not_for_stops_the_first_one_too() {
+    let bed = Bed::new("hosts-second").await;
+    let operator = bed.operator().await;
+    bed.request("orders", |_| {}).await;
+    bed.wait_ready("orders").await;
+    let secret = bed.secret("orders").await;
+    let (url, connections) = listener().await;
+    for hosts in [[bed.connect.url(), url.clone()], [url.clone(), bed.connect.url()]] {
+        let hosts = hosts.map(|url| json!({"url": url}));
+        bed.patch_server(json!({"spec": {"hosts": hosts}})).await;
+        let server = bed.wait_server_reason("Ready", Reason::TokenNotForHost).await;
+        assert!(message(&server).contains(&url), "{}", message(&server));
+        bed.wait_reason("orders", Reason::TokenNotForHost).await;
+        bed.connect.reset_requests();
+        // Whoever comes new gets nothing either, not even of what is kept.
+        bed.request("new", |_| {}).await;
+        bed.wait_reason("new", Reason::TokenNotForHost).await;
+        wait::throughout("silence", Duration::from_secs(1), async || {
+            match (bed.connect.requests().total, connections.load(Ordering::SeqCst)) {
+                (0, 0) => Ok(()),
+                (first, second) => Err(format!("{first} requests and {second} connections")),
+            }
+        })
+        .await;
+        assert!(bed.secret("new").await.is_none());
+        bed.delete_request("new").await;
+        bed.patch_server(json!({"spec": {"hosts": [{"url": bed.connect.url()}]}})).await;
+        bed.wait_ready("orders").await;
+    }
+    assert_eq!(bed.secret("orders").await, secret);
+    operator.stop().await;
+}
+
+const ITEM: &str = "GET /v1/vaults/{v}/items/{i}";
+
+/// Points the bed's server at a host alone, and waits until it is asked.
+async fn move_to(bed: &Bed, host: &ConnectDev) {
+    host.reset_requests();
+    bed.patch_server(json!({"spec": {"hosts": [{"url": host.url()}]}})).await;
+    wait::until("the host to be asked", wait::WAIT, async || {
+        let polls = host.requests().route("GET /v1/vaults");
+        (polls > 0).then_some(()).ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_host_starts_without_what_was_kept_of_the_first_one_and_without_its_breaker() {
+    let bed = Bed::new("hosts-anew").await;
+    for title in ["one", "two", "three"] {
+        let value = format!("{}-{title}", bed.canary());
+        bed.connect.add_item("services", ItemSpec::new(title).field("password", &value)).unwrap();
+    }
+    let second = bed.connect.replica().unwrap();
+    let both = format!("{},{}", bed.connect.url(), second.url());
+    let both = json!({"metadata": {"annotations": {ALLOWED_HOSTS: both}}});
+    patch_token(&bed, "connect-token", both).await;
+    // No poll is answered in between, which would be a sign of life.
+    bed.patch_server(json!({"spec": {"pollInterval": "1h"}})).await;
+    let operator = bed.operator().await;
+    bed.request("orders", |_| {}).await;
+    bed.wait_ready("orders").await;
+    let items = format!("/v1/vaults/{}/items/", bed.connect.vault_id("services").unwrap());
+    for path in [items.as_str(), "/heartbeat"] {
+        bed.connect.fault(FaultSpec::new(FaultKind::Html { code: 502 }).under(path));
+    }
+    let data =
+        ["one", "two", "three"].map(|title| (title, format!("op://services/{title}/password")));
+    let data = data.each_ref().map(|(key, of)| (*key, of.as_str()));
+    bed.request_data("three", &data).await;
+    let open = || operator.metric("portcullis_connect_breaker_open", &[]);
+    wait::until("the breaker to open", wait::WAIT, async || {
+        if open() == 1.0 { Ok(()) } else { Err(format!("{} are open", open())) }
+    })
+    .await;
+    move_to(&bed, &second).await;
+    assert_eq!(open(), 0.0);
+    bed.request("new", |_| {}).await;
+    bed.wait_ready("new").await;
+    bed.wait_ready("three").await;
+    assert_eq!(
+        second.requests().route(ITEM),
+        4,
+        "the one that was kept, and the three that were not"
+    );
+    // What the first one gave does not come back with it.
+    bed.connect.clear_faults();
+    move_to(&bed, &bed.connect).await;
+    bed.request("newer", |_| {}).await;
+    bed.wait_ready("newer").await;
+    assert_eq!(bed.connect.requests().route(ITEM), 1);
     operator.stop().await;
 }

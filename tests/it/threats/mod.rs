@@ -2,10 +2,13 @@
 
 mod between;
 mod claims;
+mod everyone;
 mod foreign;
 mod hosts;
+mod noisy;
 mod policies;
 mod recreated;
+mod revoked;
 mod rules;
 mod spellings;
 mod tags;

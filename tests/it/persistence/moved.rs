@@ -1,0 +1,89 @@
+//! A record is of a server as it is reached: with another token, another host, or a token that 1Password refuses,
+//! it is of no use any more.
+
+use portcullis::api::{ALLOWED_HOSTS_ANNOTATION, Reason};
+use portcullis_test_support::kube::api::{Patch, PatchParams};
+use portcullis_test_support::{Bed, condition, wait};
+use serde_json::json;
+
+use super::{
+    KeyFolder, PERSISTED, assert_nothing_serves, keeping, operator_secrets, records,
+    wait_persisted, wait_record,
+};
+
+async fn wait_no_records(bed: &Bed) {
+    wait::until("the records to go", wait::WAIT, async || {
+        let left = records(bed).await.len();
+        if left == 0 { Ok(()) } else { Err(format!("{left} records")) }
+    })
+    .await;
+}
+
+/// What was kept goes with how the server is reached, and the Secret stays as it is.
+async fn reached_otherwise(name: &str, change: impl AsyncFnOnce(&Bed)) {
+    let bed = keeping(name).await;
+    let folder = KeyFolder::new(&bed);
+    let operator = folder.operator(&bed).await;
+    bed.request("orders", |_| {}).await;
+    bed.wait_ready("orders").await;
+    wait_record(&bed, "services", 0).await;
+    let secret = bed.secret("orders").await;
+    change(&bed).await;
+    wait_persisted(&operator, "foreign", 1.0).await;
+    wait_no_records(&bed).await;
+    bed.wait_server_reason("Ready", Reason::Connected).await;
+    operator.stop().await;
+    bed.connect.stop();
+    let operator = folder.operator(&bed).await;
+    assert_nothing_serves(&bed, "new").await;
+    assert_eq!(operator.metric(PERSISTED, &[("result", "read")]), 0.0);
+    assert_eq!(bed.secret("orders").await, secret);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_token_drops_what_was_kept_of_the_one_before() {
+    reached_otherwise("keep-token", async |bed| {
+        let second = format!("{}-second-token", bed.canary());
+        bed.connect.add_token(&second, &["*"]);
+        bed.apply_token(&second).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_host_drops_what_was_kept_of_the_one_before() {
+    // It is down: what it would say plays no part.
+    reached_otherwise("keep-host", async |bed| {
+        let both = [bed.connect.url(), "http://127.0.0.1:9".to_owned()];
+        let annotation =
+            json!({"metadata": {"annotations": {ALLOWED_HOSTS_ANNOTATION: both.join(",")}}});
+        operator_secrets(bed)
+            .patch("connect-token", &PatchParams::default(), &Patch::Merge(annotation))
+            .await
+            .unwrap();
+        let hosts = both.map(|url| json!({"url": url}));
+        bed.patch_server(json!({"spec": {"hosts": hosts}})).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_revoked_takes_with_it_what_was_kept() {
+    let bed = keeping("keep-revoked").await;
+    let folder = KeyFolder::new(&bed);
+    let operator = folder.operator(&bed).await;
+    bed.request("orders", |_| {}).await;
+    bed.wait_ready("orders").await;
+    wait_record(&bed, "services", 0).await;
+    let secret = bed.secret("orders").await;
+    assert!(bed.connect.revoke_token(&bed.token));
+    bed.wait_request("orders", "to be stalled", |r| condition(r, "Stalled").is_some()).await;
+    wait_no_records(&bed).await;
+    operator.stop().await;
+    bed.connect.stop();
+    let operator = folder.operator(&bed).await;
+    assert_nothing_serves(&bed, "new").await;
+    assert_eq!(bed.secret("orders").await, secret);
+    operator.stop().await;
+}
