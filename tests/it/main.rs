@@ -9,6 +9,7 @@ mod docs;
 mod drift;
 mod edges;
 mod failures;
+mod faults;
 mod good_secret;
 mod isolation;
 mod looks;
