@@ -3,11 +3,16 @@
 
 use std::time::Duration;
 
-use portcullis::api::Reason;
+use portcullis::api::{CredentialRequest, Reason};
 use portcullis_test_support::Bed;
 use portcullis_test_support::connect_dev::{FaultKind, FaultSpec};
+use portcullis_test_support::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{API, DB, Says, is_quiet, says, server_says, status, versions};
+
+fn since(request: &CredentialRequest) -> Option<&Time> {
+    request.status.as_ref()?.sync.as_ref()?.stale_since.as_ref()
+}
 
 /// A row: the failure begins, lasts, and ends.
 struct Row {
@@ -33,7 +38,12 @@ impl Row {
         bed.request_data("new", &[("k", API)]).await;
         says(&bed, "new", Says::waits(self.reason)).await;
         if self.falls_back {
-            says(&bed, "cached", Says::CACHED).await;
+            let cached = says(&bed, "cached", Says::CACHED).await;
+            let good = bed.get_request("good").await;
+            assert!(
+                since(&cached) <= since(&good),
+                "it was confirmed no later than the server was well"
+            );
             bed.wait_value("cached", "k", &bed.value("orders-db", "password")).await;
         } else {
             says(&bed, "cached", Says::waits(self.reason)).await;
