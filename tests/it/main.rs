@@ -11,6 +11,7 @@ mod drift;
 mod edges;
 mod failures;
 mod fallback;
+mod faults;
 mod files;
 mod good_secret;
 mod isolation;
