@@ -68,6 +68,11 @@ impl Keyring {
         Self::new([("ephemeral".to_owned(), key)])
     }
 
+    /// The id of the key that seals.
+    pub(super) fn sealing_id(&self) -> &str {
+        &self.sealing
+    }
+
     /// The key that seals values of a vault.
     pub(super) fn sealing(&self, origin: &Origin, vault: &str) -> Option<Subkey> {
         self.opening(&self.sealing, origin, vault)

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 pub use bind::{Origin, Part};
 pub use keys::{Keyring, KeyringError};
-pub use record::{Listed, RECORD_LIMIT, Record, RecordError};
+pub use record::{Listed, RECORD_LIMIT, Record, RecordError, SealedBy};
 pub use store::ClassFigures;
 
 use crate::connect::{FileContent, Item};

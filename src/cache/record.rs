@@ -41,6 +41,17 @@ pub struct Record {
     pub items: Vec<Listed>,
     /// How many values there are.
     pub values: usize,
+    /// Which key it is sealed with.
+    pub sealed_by: SealedBy,
+}
+
+/// Which key a record is sealed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealedBy {
+    /// The one that seals.
+    Newest,
+    /// One that only opens any more: the record is to be sealed anew.
+    Older,
 }
 
 /// Why a record is of no use.
@@ -190,7 +201,9 @@ impl Scope {
             store.put(&self.vault(vault), &value.item, &value.part, entry);
         }
         drop(store);
-        Ok(Record { values: count, ..record_of(wire) })
+        let newest = self.keyring().sealing_id() == sealed.key_id;
+        let sealed_by = if newest { SealedBy::Newest } else { SealedBy::Older };
+        Ok(Record { values: count, sealed_by, ..record_of(wire) })
     }
 
     fn keyring(&self) -> &super::Keyring {
@@ -219,6 +232,7 @@ fn record_of(wire: Wire) -> Record {
         content_version: wire.content_version,
         items: wire.items,
         values: wire.values.len(),
+        sealed_by: SealedBy::Newest,
     }
 }
 

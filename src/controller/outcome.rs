@@ -11,7 +11,7 @@ use super::reconcile::Reconciler;
 use super::subject::Subject;
 use crate::api::{CredentialRequestSpec, Reason, Source, SyncStatus, SyncedItem};
 use crate::connect::Class;
-use crate::fetch::{FetchError, Values};
+use crate::fetch::{FetchError, Stale, Values};
 use crate::policy::{Grant, ResolvedReference};
 use crate::render::item_versions;
 use crate::secret::{SecretChange, SecretState, Written};
@@ -45,8 +45,8 @@ pub(super) struct Delivered {
     pub(super) items: Vec<SyncedItem>,
     pub(super) keys: Vec<String>,
     pub(super) source: Source,
-    /// When 1Password said last that the values are current, where it could not be asked now.
-    pub(super) stale_since: Option<SystemTime>,
+    /// Why some of the values are not Connect's, and since when.
+    pub(super) stale: Option<Stale>,
     pub(super) written: Written,
     /// The audit record of the change, if there was one.
     pub(super) record: Option<String>,
@@ -106,8 +106,7 @@ impl Reconciler {
         delivered: Delivered,
         record: Option<String>,
     ) -> Ended {
-        let Delivered { items, keys, source, stale_since, written, record: change_record } =
-            delivered;
+        let Delivered { items, keys, source, stale, written, record: change_record } = delivered;
         let record = change_record.or(record);
         let previous = subject.status.as_ref().and_then(|s| s.sync.as_ref());
         let same_content = written.change == SecretChange::Retagged
@@ -131,7 +130,7 @@ impl Reconciler {
             keys,
             content_revision,
             last_change_time,
-            stale_since: stale_since.map(whole_seconds),
+            stale_since: stale.as_ref().map(|s| whole_seconds(s.since)),
             receipt: subject.signer.receipt(&subject.entry.uid, &written.receipt),
         };
         let change = written.change;
@@ -139,6 +138,8 @@ impl Reconciler {
         let (next, then) = match served_from(source) {
             None => (Next::Synced(sync), Then::Done),
             Some((reason, message)) => {
+                let cause = stale.map(|s| s.cause).unwrap_or_default();
+                let message = format!("{message}: {cause}");
                 let since = sync.stale_since.clone().unwrap_or_else(super::now);
                 // Also where the server answers others, and nobody tells when it answers for this again.
                 (Next::Served(sync, Problem::tolerable(reason, message, since)), Then::Retry)

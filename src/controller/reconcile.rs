@@ -250,7 +250,7 @@ impl Reconciler {
         let rendered = render(&values).map_err(|error| {
             Stop::new(Problem::stalled(error.reason(), error.to_string()), Then::Done)
         })?;
-        let stale_since = values.stale_since();
+        let stale = values.stale().cloned();
         drop(values);
         let written = self
             .secrets
@@ -297,7 +297,7 @@ impl Reconciler {
             items: rendered.items().to_vec(),
             keys: rendered.data().keys().cloned().collect(),
             source: rendered.source(),
-            stale_since,
+            stale,
             written,
             record,
         })

@@ -49,6 +49,7 @@ impl Fetcher {
         &self,
         order: &Order<'g>,
         missing: BTreeSet<&'g ItemIdentity>,
+        cause: String,
         values: &mut Values<'g>,
     ) -> Result<(), Option<FallbackError>> {
         let Fallback::Secretless { secret } = order.fallback else { return Err(None) };
@@ -59,7 +60,7 @@ impl Fetcher {
         if let Some(secret) = secret {
             match self.fallback_secret(order, secret, &wanted).await {
                 Ok(found) => {
-                    values.substitute(found, Source::FallbackSecret);
+                    values.substitute(found, Source::FallbackSecret, cause);
                     return Ok(());
                 }
                 Err(error) => note = Some(error),
@@ -72,7 +73,7 @@ impl Fetcher {
         });
         match variables.collect::<Option<Vec<_>>>() {
             Some(found) => {
-                values.substitute(found, Source::Environment);
+                values.substitute(found, Source::Environment, cause);
                 Ok(())
             }
             None => Err(note),

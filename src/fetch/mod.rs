@@ -8,7 +8,7 @@ mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use fallback::{FallbackError, allows_request};
 pub use limits::class_of;
-pub use values::{Substitute, Values};
+pub use values::{Stale, Substitute, Values};
 
 use crate::api::{ConnectServerSpec, Source};
 use crate::cache::{Class as CacheClass, Lookup, Part};
@@ -107,8 +107,8 @@ pub enum FetchError {
 struct Had<T> {
     value: Arc<T>,
     source: Source,
-    /// When 1Password said last that it is current, of one that it could not be asked about now.
-    since: Option<SystemTime>,
+    /// Why it is not Connect's, and when 1Password said last that it is current.
+    stale: Option<Stale>,
 }
 
 /// An item with those of its files that references mean.
@@ -193,10 +193,10 @@ impl Fetcher {
         for (granted, had) in had {
             match had {
                 Ok(HadItem { item, files }) => {
-                    values.add(granted.identity(), item.value, item.source, item.since);
+                    values.add(granted.identity(), item.value, item.source, item.stale);
                     for (id, file) in files {
                         let of = (granted.identity(), id);
-                        values.add_file(of, file.value, file.source, file.since);
+                        values.add_file(of, file.value, file.source, file.stale);
                     }
                 }
                 Err(error) => {
@@ -212,7 +212,10 @@ impl Fetcher {
             }
             let error = error.clone();
             let identities = missing.keys().copied().collect();
-            self.stand_in(order, identities, &mut values).await.map_err(|note| error.with(note))?;
+            let cause = error.to_string();
+            self.stand_in(order, identities, cause, &mut values)
+                .await
+                .map_err(|note| error.with(note))?;
         }
         if values.source() != Source::Connect {
             self.metrics.cache.fell_back(order.server.name(), values.source().as_str());
@@ -265,21 +268,21 @@ impl Fetcher {
         self.metrics.cache.looked_up(order.server.name(), result);
         let error = match (order.reach, lookup) {
             (Reach::Ask, Lookup::Fresh(value, _)) => {
-                return Ok(Had { value: Arc::new(value), source: Source::Connect, since: None });
+                return Ok(Had { value: Arc::new(value), source: Source::Connect, stale: None });
             }
             (Reach::Down(trouble), lookup) => {
-                return stale(lookup, class)
+                return stale(lookup, class, &trouble.error)
                     .ok_or_else(|| FetchError::of(&trouble.error, identity));
             }
             (Reach::Ask | Reach::Revalidate, _) => match ask().await {
-                Some(Ok(value)) => return Ok(Had { value, source: Source::Connect, since: None }),
+                Some(Ok(value)) => return Ok(Had { value, source: Source::Connect, stale: None }),
                 Some(Err(error)) => error,
                 None if self.stop.is_cancelled() => return Err(FetchError::Stopping),
                 None => return Err(FetchError::BrokenOff(Box::new(identity.clone()))),
             },
         };
         // Looked up again: somebody may have fetched it meanwhile.
-        let outage = (error.class() == Class::Unavailable).then(|| stale(look(), class));
+        let outage = (error.class() == Class::Unavailable).then(|| stale(look(), class, &error));
         outage.flatten().ok_or_else(|| FetchError::of(&error, identity))
     }
 
@@ -352,13 +355,14 @@ fn files_of(grant: &Grant, identity: &ItemIdentity, item: &Item) -> BTreeSet<Arc
 }
 
 /// What is kept, of something that Connect cannot be asked about, as long as its class lets it serve.
-fn stale<T>(lookup: Lookup<T>, class: &CacheClass) -> Option<Had<T>> {
+fn stale<T>(lookup: Lookup<T>, class: &CacheClass, error: &ConnectError) -> Option<Had<T>> {
     let (Lookup::Fresh(value, since) | Lookup::Stale(value, since)) = lookup else { return None };
     // Current values, too: in an outage the limit of staleness counts alone, and none at all is never.
     if since.elapsed().unwrap_or_default() >= class.max_staleness {
         return None;
     }
-    Some(Had { value: Arc::new(value), source: Source::Cache, since: Some(since) })
+    let stale = Some(Stale { since, cause: error.to_string() });
+    Some(Had { value: Arc::new(value), source: Source::Cache, stale })
 }
 
 impl FetchError {

@@ -18,7 +18,16 @@ pub struct Values<'g> {
     files: BTreeMap<&'g ItemIdentity, BTreeMap<Arc<str>, Arc<FileContent>>>,
     substitutes: BTreeMap<&'g str, Substitute>,
     source: Source,
-    stale_since: Option<SystemTime>,
+    stale: Option<Stale>,
+}
+
+/// Why values are not Connect's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// When 1Password said last that they are current, or since when they stand in.
+    pub since: SystemTime,
+    /// Why it could not be asked, in words.
+    pub cause: String,
 }
 
 /// A value that stands in for a key of the request. Never shown, and wiped when dropped.
@@ -52,7 +61,7 @@ impl<'g> Values<'g> {
             files: BTreeMap::new(),
             substitutes: BTreeMap::new(),
             source: Source::Connect,
-            stale_since: None,
+            stale: None,
         }
     }
 
@@ -61,10 +70,10 @@ impl<'g> Values<'g> {
         identity: &'g ItemIdentity,
         item: Arc<Item>,
         source: Source,
-        since: Option<SystemTime>,
+        stale: Option<Stale>,
     ) {
         self.items.insert(identity, item);
-        self.came_from(source, since);
+        self.came_from(source, stale);
     }
 
     pub(super) fn add_file(
@@ -72,10 +81,10 @@ impl<'g> Values<'g> {
         (identity, file): (&'g ItemIdentity, Arc<str>),
         content: Arc<FileContent>,
         source: Source,
-        since: Option<SystemTime>,
+        stale: Option<Stale>,
     ) {
         self.files.entry(identity).or_default().insert(file, content);
-        self.came_from(source, since);
+        self.came_from(source, stale);
     }
 
     /// Puts values in the place of what keys refer to.
@@ -83,13 +92,14 @@ impl<'g> Values<'g> {
         &mut self,
         substitutes: impl IntoIterator<Item = (&'g str, Substitute)>,
         source: Source,
+        cause: String,
     ) {
         self.substitutes.extend(substitutes);
-        self.came_from(source, Some(SystemTime::now()));
+        self.came_from(source, Some(Stale { since: SystemTime::now(), cause }));
     }
 
     /// The source that is furthest from 1Password counts, and the time since when it is.
-    fn came_from(&mut self, source: Source, since: Option<SystemTime>) {
+    fn came_from(&mut self, source: Source, stale: Option<Stale>) {
         let distance = |source| match source {
             Source::Connect => 0,
             Source::Cache => 1,
@@ -99,8 +109,9 @@ impl<'g> Values<'g> {
         if distance(source) > distance(self.source) {
             self.source = source;
         }
-        self.stale_since = match (self.stale_since, since) {
-            (Some(before), Some(now)) => Some(before.min(now)),
+        let oldest = |a: Stale, b: Stale| if b.since < a.since { b } else { a };
+        self.stale = match (self.stale.take(), stale) {
+            (Some(before), Some(now)) => Some(oldest(before, now)),
             (before, now) => before.or(now),
         };
     }
@@ -140,9 +151,9 @@ impl<'g> Values<'g> {
         self.source
     }
 
-    /// When 1Password said last that they are current, where it could not be asked now.
+    /// Why some of them are not Connect's, and since when.
     #[must_use]
-    pub fn stale_since(&self) -> Option<SystemTime> {
-        self.stale_since
+    pub fn stale(&self) -> Option<&Stale> {
+        self.stale.as_ref()
     }
 }

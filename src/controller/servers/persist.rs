@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use crate::api::{CacheEpoch, PURPOSE_LABEL, VAULT_LIMIT};
-use crate::cache::{Listed, Record, RecordError, Scope};
+use crate::cache::{Listed, Record, RecordError, Scope, SealedBy};
 use crate::index::{ObjectKey, SecretEntry};
 use crate::kube_io::{ApiError, Expected, KubeIo};
 use crate::telemetry::Metrics;
@@ -85,7 +85,9 @@ impl Records {
                 Ok(record) => {
                     self.metrics.cache.persisted(&self.server, "read");
                     restored.epochs.insert(vault.clone(), record.epoch);
-                    restored.changes.insert(vault.clone(), scope.changes(&vault));
+                    if record.sealed_by == SealedBy::Newest {
+                        restored.changes.insert(vault.clone(), scope.changes(&vault));
+                    }
                     restored.records.push((vault, record));
                 }
                 Err(error) => {
