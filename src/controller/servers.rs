@@ -154,13 +154,13 @@ impl ServerTask {
                     .map(|(name, _)| name.clone())
                     .collect();
                 for name in gone {
-                    self.forget(&name);
+                    self.deleted(&name).await;
                 }
                 self.latch.done();
             }
             Event::Delete(server) => {
                 if let Some(name) = server.metadata.name {
-                    self.forget(&name);
+                    self.deleted(&name).await;
                 }
             }
         }

@@ -103,6 +103,16 @@ impl Records {
         restored
     }
 
+    /// Deletes the records among the Secrets of these names: they are of no use any more.
+    pub(super) async fn drop_all<'n>(&self, secrets: impl Iterator<Item = &'n String>) {
+        let prefix = self.prefix();
+        for vault in secrets.filter_map(|name| name.strip_prefix(&prefix)) {
+            if let Err(error) = self.remove(vault).await {
+                tracing::warn!(server = %self.server, vault, %error, "a record of the cache was not deleted");
+            }
+        }
+    }
+
     async fn discard(&self, vault: &str, metadata: &ObjectMeta) {
         let Some(entry) = SecretEntry::from_meta(metadata) else { return };
         let deleted = self.io.delete_secret(&self.key(vault), &expected(&entry)).await;

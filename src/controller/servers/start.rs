@@ -1,4 +1,4 @@
-//! The start of a server: its client, what is kept of it, its actor, and the keeper of its records.
+//! The start of a server: its client, what is kept of it, its actor, and the keeper of its records; and its end.
 
 use std::sync::Arc;
 
@@ -34,13 +34,13 @@ impl ServerTask {
         self.config.metrics.cache.token_ends(name, ends);
         let connection = connection_digest(&client);
         let scope = self.config.cache.scope(Origin { server: server_name.clone(), connection });
-        let persists = spec.persistence() == Persistence::Secret && self.config.lasting.is_ok();
-        let records = persists.then(|| Records {
-            io: self.config.io.clone(),
-            namespace: self.config.namespace.clone(),
-            server: server_name.clone(),
-            metrics: self.config.metrics.clone(),
-        });
+        let records = match spec.persistence() {
+            Persistence::Secret => self.config.lasting.is_ok().then(|| self.records(name)),
+            Persistence::None => {
+                self.records(name).drop_all(self.secrets.keys()).await;
+                None
+            }
+        };
         let restored = match &records {
             Some(records) => self.restored(name, records, &scope).await,
             None => Restored::default(),
@@ -90,6 +90,24 @@ impl ServerTask {
             tokio::spawn(keeper.run());
         }
         SlotState::Running(server)
+    }
+
+    /// Forgets a server that is no more, and deletes what was kept of it.
+    pub(super) async fn deleted(&mut self, name: &str) {
+        let is_ours = self.known.contains_key(name);
+        self.forget(name);
+        if is_ours {
+            self.records(name).drop_all(self.secrets.keys()).await;
+        }
+    }
+
+    fn records(&self, name: &str) -> Records {
+        Records {
+            io: self.config.io.clone(),
+            namespace: self.config.namespace.clone(),
+            server: name.into(),
+            metrics: self.config.metrics.clone(),
+        }
     }
 
     async fn restored(&self, name: &str, records: &Records, scope: &Scope) -> Restored {

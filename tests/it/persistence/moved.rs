@@ -87,3 +87,30 @@ async fn a_token_that_is_revoked_takes_with_it_what_was_kept() {
     assert_eq!(bed.secret("orders").await, secret);
     operator.stop().await;
 }
+
+/// What was kept goes when it is not to be kept any more.
+async fn given_up(name: &str, change: impl AsyncFnOnce(&Bed)) {
+    let bed = keeping(name).await;
+    let folder = KeyFolder::new(&bed);
+    let operator = folder.operator(&bed).await;
+    bed.request("orders", |_| {}).await;
+    bed.wait_ready("orders").await;
+    wait_record(&bed, "services", 0).await;
+    change(&bed).await;
+    wait_no_records(&bed).await;
+    assert!(bed.secret("orders").await.is_some());
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_to_be_kept_any_more_leaves_no_records() {
+    given_up("keep-off", async |bed| {
+        bed.patch_server(json!({"spec": {"cache": {"persistence": "None"}}})).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_deleted_leaves_no_records() {
+    given_up("keep-deleted", async |bed| bed.delete_server().await).await;
+}

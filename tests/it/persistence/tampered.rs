@@ -131,14 +131,18 @@ async fn a_record_that_was_deleted_because_its_vault_is_refused_is_of_no_use_whe
     bed.request("orders", |_| {}).await;
     bed.wait_ready("orders").await;
     let mut record = wait_record(&bed, "services", 0).await;
+    let before = epoch(&bed, "services").await;
     bed.connect.set_token_scope(&bed.token, &["infra"]);
     wait::until("the record to go", wait::WAIT, async || {
         let left = records(&bed).await.len();
         if left == 0 { Ok(()) } else { Err(format!("{left} records")) }
     })
     .await;
-    // Whatever number status tells of by now.
-    wait_persisted(&operator, "written", 2.0).await;
+    wait::until("status to tell of it", wait::WAIT, async || {
+        let now = epoch(&bed, "services").await;
+        if now > before { Ok(()) } else { Err(format!("the last one is {now}")) }
+    })
+    .await;
     operator.stop().await;
     bed.connect.stop();
     record.metadata.uid = None;
