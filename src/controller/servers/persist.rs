@@ -185,18 +185,21 @@ impl Keeper {
         let known = std::mem::take(&mut self.changes).into_iter();
         let mut last: HashMap<Arc<str>, Last> =
             known.map(|(vault, changes)| (vault, Last { changes, at: now })).collect();
-        let mut kept = None;
+        let mut told = None;
         loop {
             tokio::time::sleep(self.interval).await;
             let Some(server) = self.server.upgrade() else { return };
             let outcome = self.flush(&server, &mut last).await;
-            if let Some(outcome) = outcome.or_else(|| kept.is_none().then_some(Kept::Written))
-                && (kept.as_ref() != Some(&outcome) || outcome == Kept::Written)
-            {
-                let epochs = self.epochs.iter();
-                let epochs = epochs.map(|(v, e)| CacheEpoch { vault: v.to_string(), epoch: *e });
-                (self.on_written)(epochs.collect(), outcome.clone());
-                kept = Some(outcome);
+            let Some(outcome) = outcome.or_else(|| told.is_none().then_some(Kept::Written)) else {
+                continue;
+            };
+            let epochs = self.epochs.iter();
+            let epochs = epochs.map(|(v, e)| CacheEpoch { vault: v.to_string(), epoch: *e });
+            // A vault's record may be written while another's fails as it did before.
+            let news = (epochs.collect::<Vec<_>>(), outcome);
+            if told.as_ref() != Some(&news) {
+                (self.on_written)(news.0.clone(), news.1.clone());
+                told = Some(news);
             }
         }
     }

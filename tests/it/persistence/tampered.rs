@@ -1,8 +1,9 @@
 //! Somebody who may write Secrets of the operator's namespace, and has no key, changes the records: they are
 //! thrown away, and nothing of them is ever written.
 
+use portcullis::api::Reason;
 use portcullis_test_support::kube::ResourceExt as _;
-use portcullis_test_support::kube::api::PostParams;
+use portcullis_test_support::kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use portcullis_test_support::{Bed, Seen, wait};
 use serde_json::json;
 
@@ -174,5 +175,46 @@ async fn a_record_that_somebody_deletes_or_changes_meanwhile_is_written_again() 
     assert!(bytes(&next).len() > 200);
     let history = bed.observe_secrets().await;
     assert!(history.of("orders").iter().all(|seen| !matches!(seen, Seen::Deleted(_))));
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_cannot_be_written_is_told_of_and_the_others_are_numbered_all_the_same() {
+    let bed = keeping("keep-immutable").await;
+    let row = |vaults| json!([{"name": "tenant", "namespaces": {"names": [bed.namespace]}, "vaults": vaults}]);
+    bed.set_access(row(json!([{"name": "services"}, {"name": "infra"}]))).await;
+    let folder = KeyFolder::new(&bed);
+    let operator = folder.operator(&bed).await;
+    bed.request("orders", |_| {}).await;
+    bed.request_data("root", &[("password", "op://infra/root/password")]).await;
+    bed.wait_ready("orders").await;
+    bed.wait_ready("root").await;
+    wait_record(&bed, "services", 0).await;
+    let infra = wait_record(&bed, "infra", 0).await;
+    let immutable = Patch::Merge(json!({"immutable": true}));
+    operator_secrets(&bed)
+        .patch(&infra.name_any(), &PatchParams::default(), &immutable)
+        .await
+        .unwrap();
+    let rotate = |vault, item, value: &str| {
+        let value = format!("{}-{value}", bed.canary());
+        bed.connect.set_field(vault, item, "password", &value).unwrap();
+        value
+    };
+    rotate("infra", "root", "rotated");
+    let server = bed.wait_server_reason("CachePersisted", Reason::CacheNotWritten).await;
+    let conditions = server.status.unwrap().conditions;
+    let told = conditions.iter().find(|c| c.type_ == "CachePersisted").unwrap();
+    assert_eq!(told.status, "False");
+    assert!(told.message.contains(&bed.connect.vault_id("infra").unwrap()), "{}", told.message);
+    // An older record of the other vault must not pass for its last one meanwhile.
+    for value in ["one", "two"] {
+        let before = epoch(&bed, "services").await;
+        let value = rotate("services", "orders-db", value);
+        bed.wait_value("orders", "password", &value).await;
+        wait_record(&bed, "services", before).await;
+    }
+    operator_secrets(&bed).delete(&infra.name_any(), &DeleteParams::default()).await.unwrap();
+    bed.wait_server_reason("CachePersisted", Reason::CachePersisted).await;
     operator.stop().await;
 }
