@@ -75,8 +75,8 @@ struct ScopeInner {
 /// What the cache has of a value.
 #[derive(Debug)]
 pub enum Lookup<T> {
-    /// 1Password said within the class's time that it is current.
-    Fresh(T),
+    /// 1Password said within the class's time that it is current, and how long ago.
+    Fresh(T, Duration),
     /// It was current when it was last heard of.
     Stale(T, SystemTime),
     /// Nothing.
@@ -321,7 +321,7 @@ impl Scope {
         };
         let age = self.inner.cache.now().saturating_sub(entry.confirmed);
         if age <= ttl {
-            Lookup::Fresh(plain)
+            Lookup::Fresh(plain, age)
         } else if age <= class.max_staleness {
             Lookup::Stale(plain, SystemTime::now() - age)
         } else {
@@ -333,7 +333,9 @@ impl Scope {
 impl<T> Lookup<T> {
     fn and_then<U>(self, read: impl FnOnce(&T) -> Option<U>) -> Lookup<U> {
         match self {
-            Self::Fresh(value) => read(&value).map_or(Lookup::Missing, Lookup::Fresh),
+            Self::Fresh(value, age) => {
+                read(&value).map_or(Lookup::Missing, |value| Lookup::Fresh(value, age))
+            }
             Self::Stale(value, since) => {
                 read(&value).map_or(Lookup::Missing, |value| Lookup::Stale(value, since))
             }

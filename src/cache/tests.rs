@@ -127,7 +127,7 @@ fn put(scope: &Scope, id: &str, version: i64, class: &Class, namespace: &str) {
 fn look(scope: &Scope, id: &str, version: i64, class: &Class) -> &'static str {
     let found = scope.get(&identity(id), &Part::Fields, version, class);
     match found.and_then(|bytes| wire::decode(&identity(id), bytes)) {
-        Lookup::Fresh(_) => "fresh",
+        Lookup::Fresh(..) => "fresh",
         Lookup::Stale(..) => "stale",
         Lookup::Missing => "missing",
     }

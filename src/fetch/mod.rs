@@ -229,14 +229,15 @@ impl Fetcher {
         let version = order.grant.facts().version_of(identity);
         let look = || order.server.scope().item(granted, version, &class);
         let ask = || self.ask(order, kept, version, &class);
-        let item = self.obtain(order, identity, look, ask).await?;
+        let limit = class.max_staleness;
+        let item = self.obtain(order, (identity, limit), look, ask).await?;
         let mut files = Vec::new();
         for file in files_of(order.grant, identity, &item.value) {
             let Some(kept) = order.grant.kept(identity) else { continue };
             let version = item.value.version;
             let look = || order.server.scope().file(granted, &file, version, &class);
             let ask = || self.ask_file(order, kept, (&file, version), &class);
-            let had = self.obtain(order, identity, look, ask).await?;
+            let had = self.obtain(order, (identity, limit), look, ask).await?;
             files.push((file, had));
         }
         Ok(HadItem { item, files })
@@ -246,7 +247,7 @@ impl Fetcher {
     async fn obtain<T, F>(
         &self,
         order: &Order<'_>,
-        identity: &ItemIdentity,
+        (identity, limit): (&ItemIdentity, Duration),
         look: impl Fn() -> Lookup<T>,
         ask: impl FnOnce() -> F,
     ) -> Result<Had<T>, FetchError>
@@ -255,17 +256,18 @@ impl Fetcher {
     {
         let lookup = look();
         let result = match &lookup {
-            Lookup::Fresh(_) => "fresh",
+            Lookup::Fresh(..) => "fresh",
             Lookup::Stale(..) => "stale",
             Lookup::Missing => "missing",
         };
         self.metrics.cache.looked_up(order.server.name(), result);
         let error = match (order.reach, lookup) {
-            (Reach::Ask, Lookup::Fresh(value)) => {
+            (Reach::Ask, Lookup::Fresh(value, _)) => {
                 return Ok(Had { value: Arc::new(value), source: Source::Connect, since: None });
             }
             (Reach::Down(trouble), lookup) => {
-                return stale(lookup).ok_or_else(|| FetchError::of(&trouble.error, identity));
+                return stale(lookup, limit)
+                    .ok_or_else(|| FetchError::of(&trouble.error, identity));
             }
             (Reach::Ask | Reach::Revalidate, _) => match ask().await {
                 Some(Ok(value)) => return Ok(Had { value, source: Source::Connect, since: None }),
@@ -274,7 +276,7 @@ impl Fetcher {
             },
         };
         // Looked up again: somebody may have fetched it meanwhile.
-        let outage = (error.class() == Class::Unavailable).then(|| stale(look()));
+        let outage = (error.class() == Class::Unavailable).then(|| stale(look(), limit));
         outage.flatten().ok_or_else(|| FetchError::of(&error, identity))
     }
 
@@ -346,10 +348,12 @@ fn files_of(grant: &Grant, identity: &ItemIdentity, item: &Item) -> BTreeSet<Arc
         .collect()
 }
 
-/// What is kept, of something that Connect cannot be asked about.
-fn stale<T>(lookup: Lookup<T>) -> Option<Had<T>> {
+/// What is kept, of something that Connect cannot be asked about. A value may be current for longer than it
+/// may serve in an outage.
+fn stale<T>(lookup: Lookup<T>, limit: Duration) -> Option<Had<T>> {
     let (value, since) = match lookup {
-        Lookup::Fresh(value) => (value, SystemTime::now()),
+        Lookup::Fresh(_, age) if age > limit => return None,
+        Lookup::Fresh(value, age) => (value, SystemTime::now() - age),
         Lookup::Stale(value, since) => (value, since),
         Lookup::Missing => return None,
     };

@@ -8,6 +8,7 @@ mod items;
 mod presence;
 mod refusals;
 mod servers;
+mod staleness;
 mod tokens;
 
 use std::collections::BTreeMap;
