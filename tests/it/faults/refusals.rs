@@ -1,9 +1,10 @@
 //! 1Password says no: it is believed once that lasts, and neither before nor after that does anything fall back.
 
 use portcullis::api::Reason;
+use portcullis::settings::Settings;
 use portcullis_test_support::connect_dev::FaultSpec;
 use portcullis_test_support::kube::ResourceExt as _;
-use portcullis_test_support::{Bed, TestOperator};
+use portcullis_test_support::{Bed, TestOperator, wait};
 
 use super::{
     API, DB, ITEM, LIST, Says, VAULTS, asked, fresh, is_quiet, kept_values, path_of, says,
@@ -186,4 +187,48 @@ async fn an_item_that_is_not_found_once_is_asked_for_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_is_refused_once_is_asked_for_again() {
     refused_once("fr-once-list", 403, LIST).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_that_is_taken_from_the_token_ends_everything_but_the_secrets_that_exist() {
+    let bed = Bed::new("fr-vault").await;
+    let settings = Settings { refusal_confirm: wait::WAIT / 8, ..Settings::for_tests() };
+    let operator = bed.operator_with(settings).await;
+    for name in ["good", "lost"] {
+        bed.request_data(name, &[("k", DB)]).await;
+        says(&bed, name, Says::SYNCED).await;
+    }
+    let good = bed.secret("good").await;
+    let history = bed.observe_secrets().await;
+    bed.connect.set_token_scope(&bed.token, &["infra"]);
+    says(&bed, "good", Says::kept(Reason::AccessDenied)).await;
+    // Within the time that it takes to be believed, too, no value comes out of the cache.
+    bed.delete_secret("lost").await;
+    bed.request_data("new", &[("k", DB)]).await;
+    says(&bed, "new", Says::waits(Reason::AccessDenied)).await;
+    says(&bed, "good", Says::stalled_with_secret(Reason::AccessDenied)).await;
+    says(&bed, "lost", Says::stalled_with_secret(Reason::AccessDenied)).await;
+    says(&bed, "new", Says::stalled(Reason::AccessDenied)).await;
+    wait_kept_values(&operator, 0.0).await;
+    bed.connect.reset_requests();
+    asked(&bed, VAULTS, 3).await;
+    let vault = bed.connect.vault_id("services").unwrap();
+    let log = bed.connect.requests().log;
+    assert!(log.iter().all(|r| !r.target.contains(&vault)), "{log:?}");
+    assert_eq!(bed.secret("good").await, good);
+    for name in ["lost", "new"] {
+        let written = history
+            .of(name)
+            .iter()
+            .any(|s| !matches!(s, portcullis_test_support::Seen::Deleted(_)));
+        assert!(!written, "{name} was written");
+        assert!(bed.secret(name).await.is_none());
+    }
+    server_says(&bed, "Ready", "True Connected").await;
+    bed.connect.set_token_scope(&bed.token, &["*"]);
+    for name in ["good", "lost", "new"] {
+        says(&bed, name, Says::SYNCED).await;
+    }
+    assert_eq!(bed.secret("good").await, good);
+    operator.stop().await;
 }
