@@ -49,6 +49,8 @@ pub(super) struct Entry {
     pub(super) class: Arc<str>,
     /// Milliseconds since 1970, as sealed.
     pub(super) fetched_at: u64,
+    /// When 1Password gave it.
+    came: Moment,
     /// When 1Password gave it, or said last that it was current.
     pub(super) confirmed: Moment,
     /// How long it is of use without a word from 1Password.
@@ -83,6 +85,7 @@ impl Entry {
             version,
             class: class.clone(),
             fetched_at,
+            came: confirmed,
             confirmed,
             keep,
             namespace: namespace.clone(),
@@ -166,14 +169,18 @@ impl Store {
         kept.entries.len()
     }
 
-    /// Takes in a list of a vault that was asked for at a time: values of other versions go, and those that
-    /// are not in it do not serve until they are again.
+    /// Takes in a list of a vault that was asked for at a time: values of other versions go, later ones too
+    /// unless they came meanwhile, for the vault was set back then; and those that are not in it do not serve
+    /// until they are again.
     pub(super) fn listed(&mut self, vault: &VaultId, versions: &HashMap<&str, i64>, at: Moment) {
         let Some(kept) = self.vaults.get_mut(vault) else { return };
         let mut outdated = Vec::new();
         for (id, entry) in &mut kept.entries {
             match versions.get(&*id.0) {
                 Some(listed) if *listed > entry.version => outdated.push(id.clone()),
+                Some(listed) if *listed < entry.version && entry.came < at => {
+                    outdated.push(id.clone());
+                }
                 Some(_) => {
                     entry.missing = None;
                     entry.confirmed = entry.confirmed.max(at);

@@ -319,6 +319,21 @@ fn debug_output_shows_neither_key_nor_value() {
     assert!(!text.contains(CANARY) && !text.contains("7, 7"), "{text}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_list_of_lower_versions_drops_what_was_there_before_it_and_not_what_came_meanwhile() {
+    let cache = Cache::new(keyring(&[1]), 1 << 20);
+    let scope = cache.scope(origin("default", 1));
+    let class = class(60, 600);
+    put(&scope, "before", 2, &class, "shop");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let asked = Instant::now();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    put(&scope, "meanwhile", 2, &class, "shop");
+    scope.listed(&"v".into(), [("before", 1), ("meanwhile", 1)].into_iter(), asked);
+    assert_eq!(look(&scope, "before", 1, &class), "missing");
+    assert_eq!(look(&scope, "meanwhile", 1, &class), "fresh");
+}
+
 fn entry(size: usize, namespace: &str) -> Entry {
     let ring = keyring(&[1]);
     let sealed = seal(&ring, &origin("s", 1), &BINDING, Zeroizing::new(vec![0; size])).unwrap();

@@ -1,9 +1,13 @@
 //! A server of two hosts, one of which fails or lags behind; one whose authority changes; and one that is down when
 //! the operator starts.
 
+use std::time::Instant;
+
 use portcullis::api::{ALLOWED_HOSTS_ANNOTATION, Reason, Source};
 use portcullis::settings::Settings;
-use portcullis_test_support::connect_dev::{ConnectDev, FaultSpec, ItemSpec, StateSpec};
+use portcullis_test_support::connect_dev::{
+    ConnectDev, ContentVersions, FaultSpec, ItemSpec, StateSpec,
+};
 use portcullis_test_support::k8s_openapi::api::core::v1::Secret;
 use portcullis_test_support::kube::Api;
 use portcullis_test_support::kube::api::{Patch, PatchParams};
@@ -11,7 +15,8 @@ use portcullis_test_support::{Bed, Seen, wait};
 use serde_json::json;
 
 use super::{
-    API, DB, Says, VAULTS, asked, calls, decided, fresh, is_quiet, says, server_says, set, status,
+    API, DB, ITEM, LIST, Says, VAULTS, asked, calls, decided, fresh, is_quiet, most_calls, says,
+    server_says, set, status,
 };
 
 /// Gives the bed's server a second host of the same account, which may have the token, too.
@@ -95,6 +100,65 @@ async fn a_refusal_of_the_first_host_is_not_taken_to_the_second_one() {
     says(&bed, "good", Says::SYNCED).await;
     assert_eq!(bed.secret("good").await, good);
     operator.stop().await;
+}
+
+/// A host that is behind the other one answers: nothing goes back until that has lasted, and then it is believed.
+async fn lags(name: &str, versions: ContentVersions) {
+    let bed = Bed::new(name).await;
+    bed.connect.set_content_versions(versions);
+    let settings = Settings { refusal_confirm: wait::WAIT / 5, ..Settings::for_tests() };
+    let second = second_host(&bed).await;
+    let operator = bed.operator_with(settings).await;
+    let (former, rotated) = (bed.value("orders-db", "password"), fresh(&bed, "rotated"));
+    bed.request_data("good", &[("k", DB)]).await;
+    says(&bed, "good", Says::SYNCED).await;
+    set(&bed, "orders-db", &rotated);
+    bed.wait_value("good", "k", &rotated).await;
+    says(&bed, "good", Says::SYNCED).await;
+    let history = bed.observe_secrets().await;
+    bed.connect.stop();
+    second.reset_requests();
+    let began = Instant::now();
+    // Whoever is new gets what is known to be newer, and what the other host has as new as ever.
+    bed.request_data("same", &[("k", DB)]).await;
+    bed.request_data("new", &[("k", API)]).await;
+    says(&bed, "new", Says::SYNCED).await;
+    bed.wait_value("same", "k", &rotated).await;
+    let polled = async || {
+        let polls = second.requests().route(VAULTS);
+        if polls >= 3 { Ok(()) } else { Err(format!("{polls} polls")) }
+    };
+    wait::until("the second host to be polled", wait::WAIT, polled).await;
+    assert!(history.of("good").is_empty(), "it was touched before the lag was believed");
+    assert_eq!(bed.secret_values("good").await["k"], rotated);
+    // It may have been set back for good: then that is what 1Password holds.
+    for name in ["good", "same"] {
+        wait::until(&format!("{name} to be believed"), wait::LONGEST, async || {
+            let held = bed.secret_values(name).await;
+            (held["k"] == former).then_some(()).ok_or_else(|| "not yet".to_owned())
+        })
+        .await;
+    }
+    for name in ["good", "same"] {
+        says(&bed, name, Says::SYNCED).await;
+    }
+    let asked = second.requests();
+    let (polls, lists, items) = (asked.route(VAULTS), asked.route(LIST), asked.route(ITEM));
+    assert!(lists <= polls + 3, "{lists} lists in {polls} polls");
+    assert!(items <= most_calls(3, began.elapsed()), "{items} items in {:?}", began.elapsed());
+    // The next version has the number of one that was met before, and is another.
+    let again = fresh(&bed, "again");
+    second.set_field("services", "orders-db", "password", &again).unwrap();
+    for name in ["good", "same"] {
+        bed.wait_value(name, "k", &again).await;
+        says(&bed, name, Says::SYNCED).await;
+    }
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_lags_behind_puts_no_old_value_back_until_it_is_believed() {
+    lags("fh-lags", ContentVersions::Everywhere).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
