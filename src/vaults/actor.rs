@@ -34,6 +34,8 @@ pub(super) struct Actor {
     pub(super) refused_since: Option<SystemTime>,
     /// Since when versions of a vault are lower than they were: a replica that lags, until that lasts.
     pub(super) went_back: BTreeMap<Arc<str>, Instant>,
+    /// The same of items in lists: not every server tells the version of a vault.
+    pub(super) lists_went_back: BTreeMap<Arc<str>, Instant>,
     pub(super) next_health: Instant,
 }
 
@@ -274,9 +276,13 @@ impl Actor {
         view.vault_troubles.remove(vault_id);
         let known = view.snapshot.vault(vault_id).and_then(|v| v.listing.clone());
         let is_lower = known.is_some_and(|known| listing.is_behind(&known));
-        let since = is_lower.then(|| *self.went_back.entry(vault_id.clone()).or_insert(began));
+        let since = is_lower.then(|| {
+            let own = *self.lists_went_back.entry(vault_id.clone()).or_insert(began);
+            self.went_back.get(vault_id).map_or(own, |of_vault| own.min(*of_vault))
+        });
         // A replica that lags would put old values back. The next poll asks again.
         if since.is_none_or(|since| since.elapsed() >= self.refusal_confirm) {
+            self.lists_went_back.remove(vault_id);
             let versions = listing.items().iter().map(|item| (&*item.id, item.version));
             self.scope.listed(vault_id, versions, began);
             view.snapshot = view.snapshot.listed(vault_id, Arc::new(listing));

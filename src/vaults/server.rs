@@ -124,6 +124,7 @@ impl Server {
             last_good: SystemTime::now(),
             refused_since: None,
             went_back: BTreeMap::new(),
+            lists_went_back: BTreeMap::new(),
             next_health: Instant::now(),
         };
         tokio::spawn(actor.run());

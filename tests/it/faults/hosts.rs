@@ -162,6 +162,11 @@ async fn a_host_that_lags_behind_puts_no_old_value_back_until_it_is_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_lags_behind_is_told_by_its_items_where_vaults_have_no_versions() {
+    lags("fh-lags-items", ContentVersions::Nowhere).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_catches_up_before_it_is_believed_changes_nothing() {
     let bed = Bed::new("fh-catches").await;
     let settings = Settings { refusal_confirm: wait::LONGEST * 10, ..Settings::for_tests() };
