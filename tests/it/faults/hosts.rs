@@ -106,7 +106,7 @@ async fn a_refusal_of_the_first_host_is_not_taken_to_the_second_one() {
 async fn lags(name: &str, versions: ContentVersions) {
     let bed = Bed::new(name).await;
     bed.connect.set_content_versions(versions);
-    let settings = Settings { refusal_confirm: wait::WAIT / 5, ..Settings::for_tests() };
+    let settings = Settings { refusal_confirm: wait::WAIT / 3, ..Settings::for_tests() };
     let second = second_host(&bed).await;
     let operator = bed.operator_with(settings).await;
     let (former, rotated) = (bed.value("orders-db", "password"), fresh(&bed, "rotated"));

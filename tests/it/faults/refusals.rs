@@ -192,7 +192,7 @@ async fn a_list_that_is_refused_once_is_asked_for_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vault_that_is_taken_from_the_token_ends_everything_but_the_secrets_that_exist() {
     let bed = Bed::new("fr-vault").await;
-    let settings = Settings { refusal_confirm: wait::WAIT / 8, ..Settings::for_tests() };
+    let settings = Settings { refusal_confirm: wait::WAIT / 5, ..Settings::for_tests() };
     let operator = bed.operator_with(settings).await;
     for name in ["good", "lost"] {
         bed.request_data(name, &[("k", DB)]).await;

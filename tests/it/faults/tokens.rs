@@ -80,7 +80,7 @@ async fn what_was_fetched_with_another_token_never_serves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_ends_soon_is_told_of_and_when_it_ends_the_secret_stays() {
     let bed = Bed::new("fk-ends").await;
-    let end = SystemTime::now() + Duration::from_secs(14);
+    let end = SystemTime::now() + Duration::from_secs(20);
     bed.apply_token(&accepted(&bed, Access::Read, Some(end))).await;
     let operator = bed.operator().await;
     bed.request_data("good", &[("k", DB)]).await;
