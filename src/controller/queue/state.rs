@@ -210,8 +210,9 @@ impl<K: Key> State<K> {
             self.lanes.enter(lane, key.flow());
             return Some((key, lane));
         }
+        let next = self.lanes.take(is_open, may_run)?;
         self.words_in_a_row = 0;
-        self.lanes.take(is_open, may_run)
+        Some(next)
     }
 
     /// Sets what a run costs.
