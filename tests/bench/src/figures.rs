@@ -8,18 +8,32 @@ use serde_json::{Map, Value, json};
 /// Measured values, in the order of measuring.
 #[derive(Default)]
 pub(crate) struct Figures {
-    rows: Vec<(&'static str, f64, &'static str)>,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    name: &'static str,
+    value: f64,
+    unit: &'static str,
+    /// The most that it should be. Times have no aim: they depend on the machine.
+    aim: Option<f64>,
 }
 
 impl Figures {
     /// Adds a figure and prints it.
     pub(crate) fn add(&mut self, name: &'static str, value: f64, unit: &'static str) {
-        let value = (value * 100.0).round() / 100.0;
-        #[expect(clippy::print_stdout, reason = "this is the program's output")]
-        {
-            println!("{name} {value} {unit}");
-        }
-        self.rows.push((name, value, unit));
+        self.push(name, value, unit, None);
+    }
+
+    /// Adds a figure that should be no more than `aim`.
+    pub(crate) fn aim(&mut self, name: &'static str, value: f64, unit: &'static str, aim: f64) {
+        self.push(name, value, unit, Some(aim));
+    }
+
+    /// Adds a count that should be no more than `aim`.
+    #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+    pub(crate) fn count(&mut self, name: &'static str, value: u64, unit: &'static str, aim: u64) {
+        self.push(name, value as f64, unit, Some(aim as f64));
     }
 
     /// Adds a duration in milliseconds.
@@ -27,19 +41,50 @@ impl Figures {
         self.add(name, value.as_secs_f64() * 1000.0, "ms");
     }
 
+    fn push(&mut self, name: &'static str, value: f64, unit: &'static str, aim: Option<f64>) {
+        let value = (value * 100.0).round() / 100.0;
+        let row = Row { name, value, unit, aim };
+        let told = match aim {
+            None => String::new(),
+            Some(aim) if row.is_missed() => format!("  aim {aim}: MISSED"),
+            Some(aim) => format!("  aim {aim}: met"),
+        };
+        #[expect(clippy::print_stdout, reason = "this is the program's output")]
+        {
+            println!("{name} {value} {unit}{told}");
+        }
+        self.rows.push(row);
+    }
+
+    /// The names of the figures that are more than their aim.
+    pub(crate) fn missed(&self) -> Vec<&'static str> {
+        self.rows.iter().filter(|row| row.is_missed()).map(|row| row.name).collect()
+    }
+
     /// Writes all of them as JSON.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let all: Map<String, Value> = self
-            .rows
-            .iter()
-            .map(|(name, value, unit)| ((*name).to_owned(), json!({"value": value, "unit": unit})))
-            .collect();
+        let all: Map<String, Value> =
+            self.rows.iter().map(|row| (row.name.to_owned(), row.json())).collect();
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;
         }
         fs::write(path, serde_json::to_string_pretty(&all)?)
             .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+impl Row {
+    fn is_missed(&self) -> bool {
+        self.aim.is_some_and(|aim| self.value > aim)
+    }
+
+    fn json(&self) -> Value {
+        let mut json = json!({"value": self.value, "unit": self.unit});
+        if let Some(aim) = self.aim {
+            json["aim"] = json!(aim);
+        }
+        json
     }
 }
 

@@ -1,22 +1,28 @@
 //! Measures Portcullis end to end: a real API server, the development Connect server, and the released
-//! binary's code in a process of its own. Prints `name value unit` lines and writes them as JSON.
+//! binary's code in a process of its own. Prints `name value unit` lines, with the aim where there is one,
+//! and writes them as JSON.
 
+mod day;
 mod figures;
+mod load;
 mod operator;
 mod scenario;
+mod secrets;
 
+use anyhow::ensure;
 use clap::Parser;
 
-use scenario::Scenario;
+use figures::Figures;
+use load::Load;
 
 /// Measure Portcullis end to end.
 #[derive(Debug, Parser)]
 struct Args {
     /// How many requests.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 2000)]
     requests: usize,
     /// Over how many vaults their items are spread; each request has an item of its own.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 20)]
     vaults: usize,
     /// How many keys each request has.
     #[arg(long, default_value_t = 2)]
@@ -36,6 +42,13 @@ fn main() -> anyhow::Result<()> {
     if args.operator {
         return runtime.block_on(operator::run());
     }
-    let figures = runtime.block_on(Scenario::new(args.requests, args.vaults, args.keys).run())?;
-    figures.write(&args.out)
+    let mut figures = Figures::default();
+    runtime.block_on(async {
+        scenario::run(Load::new(args.requests, args.vaults, args.keys), &mut figures).await?;
+        day::run(&mut figures).await
+    })?;
+    figures.write(&args.out)?;
+    let missed = figures.missed();
+    ensure!(missed.is_empty(), "more than the aim: {}", missed.join(", "));
+    Ok(())
 }

@@ -1,160 +1,77 @@
+//! One operator with many requests: their first sync, a quiet time, changes, a repair, a restart.
+
 use std::collections::HashMap;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
-use portcullis_test_support::connect_dev::ItemSpec;
+use anyhow::Context as _;
+use portcullis_test_support::Bed;
+use portcullis_test_support::connect_dev::RequestCounts;
 use portcullis_test_support::k8s_openapi::api::core::v1::Secret;
-use portcullis_test_support::kube::api::{Api, ListParams, PostParams};
-use portcullis_test_support::portcullis::api::CredentialRequest;
-use portcullis_test_support::{Bed, wait};
+use portcullis_test_support::kube::api::{Api, ListParams};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, Command};
 
 use crate::figures::{Figures, percentile};
+use crate::load::{Load, all_ready, until};
+use crate::operator::Process;
+use crate::secrets::Secrets;
 
-const ITEM: &str = "GET /v1/vaults/{v}/items/{i}";
+pub(crate) const POLL: &str = "GET /v1/vaults";
+pub(crate) const LIST: &str = "GET /v1/vaults/{v}/items";
+pub(crate) const ITEM: &str = "GET /v1/vaults/{v}/items/{i}";
+
 const WAIT: Duration = Duration::from_secs(60);
-/// How long an idle operator is watched, and how many polls that is.
-const IDLE: Duration = Duration::from_secs(10);
+/// The vault of the requests that are measured one at a time.
+const ALONE: &str = "alone";
+/// How many of them.
+const ROUNDS: usize = 50;
+/// How many polls an idle operator is watched for: at a poll a second, some seconds.
+const IDLE_POLLS: u64 = 10;
+/// What the operator's memory should stay under, in MiB.
+const MEMORY: f64 = 64.0;
 
-/// A load, and the order in which it is measured.
-pub(crate) struct Scenario {
-    requests: usize,
-    vaults: usize,
-    keys: usize,
-}
-
-impl Scenario {
-    pub(crate) fn new(requests: usize, vaults: usize, keys: usize) -> Self {
-        Self { requests: requests.max(1), vaults: vaults.max(1), keys: keys.max(1) }
-    }
-
-    pub(crate) async fn run(&self) -> anyhow::Result<Figures> {
-        let bed = Bed::new("bench").await;
-        self.fill_vaults(&bed)?;
-        bed.set_access(json!([{"name": "all", "namespaces": {"names": [bed.namespace]}, "vaults": [{"name": "*"}]}]))
-            .await;
-        let mut figures = Figures::default();
-        let operator = start(&bed).await?;
-        self.unloaded(&bed, &mut figures).await?;
-        bed.connect.reset_requests();
-        self.burst(&bed, &mut figures).await?;
-        self.change(&bed, &mut figures).await;
-        self.repair(&bed, &mut figures).await;
-        idle(&bed, &mut figures).await?;
-        figures.add("rss_mib", rss_mib(&operator)?, "MiB");
-        restart(&bed, operator, &mut figures).await?;
-        Ok(figures)
-    }
-
-    fn vault(&self, request: usize) -> String {
-        format!("vault-{}", request % self.vaults)
-    }
-
-    fn fill_vaults(&self, bed: &Bed) -> anyhow::Result<()> {
-        for vault in 0..self.vaults {
-            bed.connect.add_vault(&format!("vault-{vault}"))?;
-        }
-        // One more than the burst needs: the one that is measured alone.
-        for request in 0..=self.requests {
-            let mut item = ItemSpec::new(&format!("item-{request}"));
-            for key in 0..self.keys {
-                item = item.field(&format!("field-{key}"), &format!("value-{request}-{key}"));
-            }
-            bed.connect.add_item(&self.vault(request), item)?;
-        }
-        Ok(())
-    }
-
-    fn request(&self, number: usize) -> anyhow::Result<CredentialRequest> {
-        let vault = self.vault(number);
-        let data: Vec<_> = (0..self.keys)
-            .map(|key| json!({"key": format!("key-{key}"), "ref": format!("op://{vault}/item-{number}/field-{key}")}))
-            .collect();
-        Ok(serde_json::from_value(json!({
-            "apiVersion": "portcullis.dev/v1alpha1", "kind": "CredentialRequest",
-            "metadata": {"name": format!("request-{number}")},
-            "spec": {"serverRef": {"name": "bench"}, "purpose": "to be measured", "data": data},
-        }))?)
-    }
-
-    async fn create(&self, bed: &Bed, number: usize) -> anyhow::Result<()> {
-        let mut request = self.request(number)?;
-        if let Some(server) = &mut request.spec.server_ref {
-            server.name.clone_from(&bed.server);
-        }
-        bed.requests().create(&PostParams::default(), &request).await?;
-        Ok(())
-    }
-
-    /// Requests that come one at a time: from the answer to the apply to a Secret that can be read.
-    async fn unloaded(&self, bed: &Bed, figures: &mut Figures) -> anyhow::Result<()> {
-        const ROUNDS: usize = 50;
-        // The first one makes the operator list the vault; it is not an ordinary one.
-        self.create(bed, self.requests).await?;
-        seen(bed, &format!("request-{}", self.requests)).await;
-        let mut times = Vec::with_capacity(ROUNDS);
-        for round in 0..ROUNDS {
-            let mut request = self.request(self.requests)?;
-            request.metadata.name = Some(format!("alone-{round}"));
-            if let Some(server) = &mut request.spec.server_ref {
-                server.name.clone_from(&bed.server);
-            }
-            let started = Instant::now();
-            bed.requests().create(&PostParams::default(), &request).await?;
-            seen(bed, &format!("alone-{round}")).await;
-            times.push(started.elapsed());
-        }
-        times.sort();
-        figures.add_ms("apply_to_secret_p50_ms", percentile(&times, 0.5));
-        figures.add_ms("apply_to_secret_p99_ms", percentile(&times, 0.99));
-        for round in 0..ROUNDS {
-            bed.delete_request(&format!("alone-{round}")).await;
-        }
-        Ok(())
-    }
-
-    /// All requests at once.
-    async fn burst(&self, bed: &Bed, figures: &mut Figures) -> anyhow::Result<()> {
-        let started = Instant::now();
-        for number in 0..self.requests {
-            self.create(bed, number).await?;
-        }
-        wait::until("every request to be ready", WAIT, async || {
-            let requests =
-                bed.requests().list(&ListParams::default()).await.map_err(|e| e.to_string())?;
-            let ready = requests.iter().filter(|r| is_ready(r)).count();
-            if ready > self.requests { Ok(()) } else { Err(format!("{ready} are")) }
-        })
+/// Measures a load from its first request on.
+pub(crate) async fn run(load: Load, figures: &mut Figures) -> anyhow::Result<()> {
+    let bed = Bed::new("bench").await;
+    load.fill(&bed)?;
+    bed.connect.add_vault(ALONE)?;
+    load.fill_item(&bed, ALONE, "item")?;
+    bed.set_access(json!([{"name": "all", "namespaces": {"names": [bed.namespace]}, "vaults": [{"name": "*"}]}]))
         .await;
-        figures.add("first_sync_total_s", started.elapsed().as_secs_f64(), "s");
-        #[expect(clippy::cast_precision_loss, reason = "counts are small")]
-        figures.add("first_sync_connect_requests", bed.connect.requests().api() as f64, "requests");
-        Ok(())
-    }
-
-    async fn change(&self, bed: &Bed, figures: &mut Figures) {
-        let started = Instant::now();
-        bed.connect
-            .set_field("vault-0", "item-0", "field-0", "rotated")
-            .expect("the item is there");
-        bed.wait_value("request-0", "key-0", "rotated").await;
-        figures.add_ms("change_to_secret_ms", started.elapsed());
-    }
-
-    async fn repair(&self, bed: &Bed, figures: &mut Figures) {
-        bed.patch_secret("request-0", json!({"stringData": {"key-0": "edited"}})).await;
-        let started = Instant::now();
-        bed.wait_value("request-0", "key-0", "rotated").await;
-        figures.add_ms("repair_ms", started.elapsed());
-    }
+    let operator = Process::start(&bed).await?;
+    figures.add("start_rss_mib", operator.memory_mib("VmRSS")?, "MiB");
+    unloaded(&bed, load, figures).await?;
+    let secrets = Secrets::watch(&bed);
+    first_sync(&bed, load, &secrets, figures).await?;
+    idle(&bed, load, figures).await?;
+    figures.aim("rss_mib", operator.memory_mib("VmRSS")?, "MiB", MEMORY);
+    change_one(&bed, load, &secrets, figures).await?;
+    change_each_vault(&bed, load, &secrets, figures).await?;
+    repair(&bed, &secrets, figures).await?;
+    figures.add("rss_peak_mib", operator.memory_mib("VmHWM")?, "MiB");
+    restart(&bed, load, operator, figures).await
 }
 
-fn is_ready(request: &CredentialRequest) -> bool {
-    let conditions = request.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+/// Requests that come one at a time: from the answer to the apply to a Secret that can be read.
+async fn unloaded(bed: &Bed, load: Load, figures: &mut Figures) -> anyhow::Result<()> {
+    // The first one makes the operator list the vault; it is not an ordinary one.
+    load.create(bed, "alone", ALONE, "item").await?;
+    seen(bed, "alone").await;
+    let mut times = Vec::with_capacity(ROUNDS);
+    for round in 0..ROUNDS {
+        let name = format!("alone-{round}");
+        let started = Instant::now();
+        load.create(bed, &name, ALONE, "item").await?;
+        seen(bed, &name).await;
+        times.push(started.elapsed());
+    }
+    times.sort();
+    figures.add_ms("apply_to_secret_p50_ms", percentile(&times, 0.5));
+    figures.add_ms("apply_to_secret_p99_ms", percentile(&times, 0.99));
+    bed.delete_request("alone").await;
+    for round in 0..ROUNDS {
+        bed.delete_request(&format!("alone-{round}")).await;
+    }
+    Ok(())
 }
 
 /// Waits for a Secret, asking as fast as the API server answers.
@@ -166,20 +83,70 @@ async fn seen(bed: &Bed, name: &str) {
     }
 }
 
-/// What an operator does to Connect and to the API server while nothing changes.
-async fn idle(bed: &Bed, figures: &mut Figures) -> anyhow::Result<()> {
-    let before = (writes(bed).await, bed.connect.requests());
-    tokio::time::sleep(IDLE).await;
-    let after = (writes(bed).await, bed.connect.requests());
-    let polls = after.1.route("GET /v1/vaults") - before.1.route("GET /v1/vaults");
-    let calls = after.1.api() - before.1.api();
-    ensure!(polls > 0, "the operator did not poll");
-    #[expect(clippy::cast_precision_loss, reason = "counts are small")]
-    {
-        figures.add("idle_poll_connect_requests", calls as f64 / polls as f64, "requests/poll");
-        figures.add("idle_api_writes", (after.0 - before.0) as f64, "writes");
-    }
+/// All requests, as fast as the API server takes them.
+async fn first_sync(
+    bed: &Bed,
+    load: Load,
+    secrets: &Secrets,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    bed.connect.reset_requests();
+    let started = Instant::now();
+    load.create_all(bed).await?;
+    figures.add("apply_all_s", started.elapsed().as_secs_f64(), "s");
+    let last = secrets
+        .until("Secret of each request", load.patience(), |seen| {
+            let of_load = || seen.iter().filter(|(name, _)| name.starts_with("request-"));
+            (seen.len() >= load.requests && of_load().count() == load.requests)
+                .then(|| of_load().map(|(_, seen)| seen.at).max())
+                .flatten()
+        })
+        .await?;
+    figures.add("all_secrets_s", last.duration_since(started).as_secs_f64(), "s");
+    all_ready(bed, load.requests, load.patience()).await?;
+    let asked = bed.connect.requests();
+    let aim = (load.requests + load.vaults + 1) as u64;
+    figures.count("first_sync_connect_requests", polls_once(&asked), "requests", aim);
     Ok(())
+}
+
+/// The calls to Connect, with all polls as one: how many there are depends on how long it took.
+fn polls_once(asked: &RequestCounts) -> u64 {
+    asked.api() - asked.route(POLL) + 1
+}
+
+/// What an operator does to Connect and to the API server while nothing changes.
+async fn idle(bed: &Bed, load: Load, figures: &mut Figures) -> anyhow::Result<()> {
+    let before = settled(bed, load).await?;
+    bed.connect.reset_requests();
+    more_polls(bed, IDLE_POLLS, WAIT).await?;
+    let asked = bed.connect.requests();
+    let written = writes(bed).await - before;
+    #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+    let a_poll = asked.api() as f64 / asked.route(POLL) as f64;
+    figures.aim("idle_poll_connect_requests", a_poll, "requests/poll", 1.0);
+    figures.count("idle_api_writes", written as u64, "writes", 0);
+    Ok(())
+}
+
+/// Waits until the operator has written what it had to write: a status follows its Secret, and Events are
+/// written off the path. How often it has written by then.
+async fn settled(bed: &Bed, load: Load) -> anyhow::Result<usize> {
+    let mut written = writes(bed).await;
+    until("end of the writes", load.patience(), async || {
+        more_polls(bed, 2, WAIT).await?;
+        let now = writes(bed).await;
+        Ok(std::mem::replace(&mut written, now) == now)
+    })
+    .await?;
+    Ok(written)
+}
+
+/// Waits for so many more polls.
+pub(crate) async fn more_polls(bed: &Bed, more: u64, patience: Duration) -> anyhow::Result<()> {
+    let before = bed.connect.requests().route(POLL);
+    let is_more = async || Ok(bed.connect.requests().route(POLL) >= before + more);
+    until(&format!("{more} polls"), patience, is_more).await
 }
 
 /// How often the operator has written anything, by the API server's audit log.
@@ -189,28 +156,107 @@ async fn writes(bed: &Bed) -> usize {
     calls.iter().filter(|call| call["verb"].as_str().is_some_and(is_write)).count()
 }
 
-async fn restart(bed: &Bed, operator: Child, figures: &mut Figures) -> anyhow::Result<()> {
-    let before = versions(bed).await?;
-    stop(operator).await?;
+/// One item changes, and nothing else.
+async fn change_one(
+    bed: &Bed,
+    load: Load,
+    secrets: &Secrets,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    let times = changed(bed, load, secrets, "once", 1).await?;
+    figures.add_ms("change_to_secret_ms", percentile(&times, 1.0));
+    Ok(())
+}
+
+/// An item in each vault changes.
+async fn change_each_vault(
+    bed: &Bed,
+    load: Load,
+    secrets: &Secrets,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
     bed.connect.reset_requests();
-    let operator = start(bed).await?;
-    wait::until("the vaults to be listed again", WAIT, async || {
-        let lists = bed.connect.requests().route("GET /v1/vaults/{v}/items");
-        if lists > 0 { Ok(()) } else { Err("no list yet".to_owned()) }
-    })
-    .await;
-    // Long enough for what must not come.
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    #[expect(clippy::cast_precision_loss, reason = "counts are small")]
-    {
-        figures.add(
-            "restart_secret_writes",
-            changed(&before, &versions(bed).await?) as f64,
-            "writes",
-        );
-        figures.add("restart_item_fetches", bed.connect.requests().route(ITEM) as f64, "requests");
+    let times = changed(bed, load, secrets, "twice", load.vaults).await?;
+    // Two, since one may have been under way.
+    more_polls(bed, 2, WAIT).await?;
+    figures.add_ms("change_to_secret_p50_ms", percentile(&times, 0.5));
+    figures.add_ms("change_to_secret_p99_ms", percentile(&times, 0.99));
+    let aim = 2 * load.vaults as u64 + 1;
+    let asked = polls_once(&bed.connect.requests());
+    figures.count("change_connect_requests", asked, "requests", aim);
+    Ok(())
+}
+
+/// Changes the items of the first requests, each in a vault of its own, and waits for their Secrets; how long
+/// each took, sorted.
+async fn changed(
+    bed: &Bed,
+    load: Load,
+    secrets: &Secrets,
+    word: &str,
+    count: usize,
+) -> anyhow::Result<Vec<Duration>> {
+    let value = format!("{}-{word}", bed.canary());
+    let mut began = HashMap::new();
+    for number in 0..count {
+        began.insert(format!("request-{number}"), Instant::now());
+        bed.connect.set_field(&load.vault(number), &format!("item-{number}"), "field-0", &value)?;
     }
-    stop(operator).await
+    let mut times = secrets
+        .until("changed Secrets", WAIT, |seen| {
+            let time = |(name, began): (&String, &Instant)| {
+                let secret = seen.get(name).filter(|seen| seen.has(&value))?;
+                Some(secret.at.duration_since(*began))
+            };
+            began.iter().map(time).collect::<Option<Vec<_>>>()
+        })
+        .await?;
+    times.sort();
+    Ok(times)
+}
+
+/// Somebody edits a Secret.
+async fn repair(bed: &Bed, secrets: &Secrets, figures: &mut Figures) -> anyhow::Result<()> {
+    let good = format!("{}-twice", bed.canary());
+    let edited = format!("{}-edited", bed.canary());
+    let started = Instant::now();
+    bed.patch_secret("request-0", json!({"stringData": {"key-0": edited}})).await;
+    let repaired = secrets
+        .until("repaired Secret", WAIT, |seen| {
+            let secret = seen.get("request-0").filter(|seen| seen.has(&good))?;
+            // Not what was there before the edit.
+            (secret.at > started).then_some(secret.at)
+        })
+        .await?;
+    figures.add_ms("repair_ms", repaired.duration_since(started));
+    Ok(())
+}
+
+/// The operator ends and another one starts, with nothing changed.
+async fn restart(
+    bed: &Bed,
+    load: Load,
+    operator: Process,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    settled(bed, load).await?;
+    let before = versions(bed).await?;
+    operator.stop().await?;
+    bed.connect.reset_requests();
+    let operator = Process::start(bed).await?;
+    until("list of each vault", load.patience(), async || {
+        Ok(bed.connect.requests().route(LIST) >= load.vaults as u64)
+    })
+    .await?;
+    // Long enough for what must not come.
+    more_polls(bed, IDLE_POLLS, WAIT).await?;
+    let changed = changed_versions(&before, &versions(bed).await?);
+    let asked = bed.connect.requests();
+    figures.count("restart_secret_writes", changed as u64, "writes", 0);
+    figures.count("restart_item_fetches", asked.route(ITEM), "requests", 0);
+    figures.count("restart_lists", asked.route(LIST), "requests", load.vaults as u64);
+    figures.add("restart_rss_peak_mib", operator.memory_mib("VmHWM")?, "MiB");
+    operator.stop().await
 }
 
 /// The resourceVersions of all requests and Secrets: every write moves one.
@@ -219,55 +265,16 @@ async fn versions(bed: &Bed) -> anyhow::Result<HashMap<String, String>> {
     let secrets = bed.secrets().list(&ListParams::default()).await?;
     let requests = requests.into_iter().map(|r| ("request", r.metadata));
     let secrets = secrets.into_iter().map(|s| ("secret", s.metadata));
-    Ok(requests
+    requests
         .chain(secrets)
         .map(|(kind, m)| {
-            (
-                format!("{kind}/{}", m.name.unwrap_or_default()),
-                m.resource_version.unwrap_or_default(),
-            )
+            let name = m.name.context("an object without a name")?;
+            let version = m.resource_version.context("an object without a version")?;
+            Ok((format!("{kind}/{name}"), version))
         })
-        .collect())
+        .collect()
 }
 
-fn changed(before: &HashMap<String, String>, after: &HashMap<String, String>) -> usize {
+fn changed_versions(before: &HashMap<String, String>, after: &HashMap<String, String>) -> usize {
     after.iter().filter(|(name, version)| before.get(*name) != Some(version)).count()
-}
-
-async fn start(bed: &Bed) -> anyhow::Result<Child> {
-    let config = json!({
-        "kubeconfig": bed.service_account_kubeconfig().await,
-        "class": bed.class, "namespace": bed.namespace, "operatorNamespace": bed.operator_namespace,
-    });
-    let mut child = Command::new(std::env::current_exe()?)
-        .arg("--operator")
-        .env("MALLOC_ARENA_MAX", "2")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("the operator does not start")?;
-    let input = child.stdin.as_mut().context("the operator has no input")?;
-    input.write_all(format!("{config}\n").as_bytes()).await?;
-    let out = child.stdout.take().context("the operator has no output")?;
-    let line = tokio::time::timeout(WAIT, BufReader::new(out).lines().next_line()).await??;
-    ensure!(line.as_deref() == Some("ready"), "the operator did not become ready");
-    Ok(child)
-}
-
-async fn stop(mut operator: Child) -> anyhow::Result<()> {
-    drop(operator.stdin.take());
-    ensure!(
-        tokio::time::timeout(WAIT, operator.wait()).await??.success(),
-        "the operator ended badly"
-    );
-    Ok(())
-}
-
-fn rss_mib(operator: &Child) -> anyhow::Result<f64> {
-    let id = operator.id().context("the operator has ended")?;
-    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
-    Ok(kib / 1024.0)
 }
