@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 pub use bind::{Origin, Part};
 pub use keys::{Keyring, KeyringError};
-pub use record::{Listed, RECORD_LIMIT, Record, RecordError, SealedBy};
+pub use record::{Listed, Names, RECORD_LIMIT, Record, RecordError, SealedBy};
 pub use store::ClassFigures;
 
 use crate::connect::{FileContent, Item};
@@ -38,8 +38,10 @@ pub struct Class {
     pub name: Arc<str>,
     /// How long a value is current without a word from 1Password; `None` when it is never kept.
     pub ttl: Option<Duration>,
-    /// How long it may serve in an outage.
+    /// How long it may serve in an outage, whom it is asked for.
     pub max_staleness: Duration,
+    /// How long it may serve in an outage, whoever asks.
+    pub keep: Duration,
 }
 
 /// What is kept of all servers. Cheap to clone.
@@ -231,6 +233,17 @@ impl Scope {
         self.store().listed(&self.vault(vault), &versions, self.inner.cache.moment(at));
     }
 
+    /// Drops what is kept of a vault under any other class than this; under any where there is none.
+    pub fn reclass(&self, vault: &Arc<str>, class: Option<&str>) {
+        self.store().reclass(&self.vault(vault), class);
+    }
+
+    /// What the values in it are bound to.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.inner.origin
+    }
+
     /// Drops what is kept of an item: 1Password refuses it for good.
     pub fn forget_item(&self, identity: &ItemIdentity) {
         self.store().forget_item(&self.vault(&identity.vault_id), &identity.item_id);
@@ -279,7 +292,7 @@ impl Scope {
         let Some(sealed) = bind::seal(&cache.keyring, &self.inner.origin, &binding, plain) else {
             return;
         };
-        let keep = class.max_staleness.max(class.ttl.unwrap_or_default());
+        let keep = class.keep.max(class.ttl.unwrap_or_default());
         let entry = Entry::new(
             sealed,
             version,

@@ -28,6 +28,20 @@ pub struct Listed {
     pub version: i64,
 }
 
+/// The most bytes of sealed values in a record; the rest is for names.
+const VALUES_LIMIT: usize = 512 << 10;
+
+/// What a vault is called, for its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The vault's name.
+    pub vault: Arc<str>,
+    /// The vault's content version.
+    pub content_version: Option<i64>,
+    /// Other vaults of that name, in whatever case: by id, with their names.
+    pub namesakes: Vec<(Arc<str>, Arc<str>)>,
+}
+
 /// What a record tells of its vault, besides values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -39,8 +53,12 @@ pub struct Record {
     pub content_version: Option<i64>,
     /// The items that values are of, and all that have the same title as one of them.
     pub items: Vec<Listed>,
+    /// Other vaults of that name, in whatever case: by id, with their names.
+    pub namesakes: Vec<(Arc<str>, Arc<str>)>,
     /// How many values there are.
     pub values: usize,
+    /// How many more there were when it was made, which did not fit.
+    pub left_out: usize,
     /// Which key it is sealed with.
     pub sealed_by: SealedBy,
 }
@@ -78,6 +96,7 @@ struct Wire {
     epoch: i64,
     name: Arc<str>,
     content_version: Option<i64>,
+    namesakes: Vec<(Arc<str>, Arc<str>)>,
     items: Vec<Listed>,
     values: Vec<WireValue>,
 }
@@ -122,18 +141,20 @@ impl Scope {
     pub fn export(
         &self,
         vault: &Arc<str>,
-        (name, content_version): (&Arc<str>, Option<i64>),
+        names: Names,
         listed: impl Iterator<Item = Listed> + Clone,
         epoch: i64,
     ) -> Result<(Record, Vec<u8>), RecordError> {
         let (_, confirmed, entries) = self.store().export(&self.vault(vault));
         let mut values = Vec::new();
-        let mut size = 0;
+        let (mut size, mut left_out) = (0, 0);
         for ((item, part), entry) in entries {
-            size += entry.sealed.size() + 512;
-            if size > RECORD_LIMIT / 2 {
-                break;
+            let more = entry.sealed.size() + 512;
+            if size + more > VALUES_LIMIT {
+                left_out += 1;
+                continue;
             }
+            size += more;
             let at = confirmed.map_or(entry.confirmed, |at| at.max(entry.confirmed));
             let age = self.inner.cache.now().saturating_sub(at);
             values.push(wire_value(item, part, entry, SystemTime::now() - age));
@@ -145,7 +166,8 @@ impl Scope {
         let items: Vec<Listed> = listed
             .filter(|i| titles.contains(&fold(&i.title)) || kept.contains(&*i.title))
             .collect();
-        let wire = Wire { epoch, name: name.clone(), content_version, items, values };
+        let Names { vault: name, content_version, namesakes } = names;
+        let wire = Wire { epoch, name, content_version, namesakes, items, values };
         let plain = postcard::to_allocvec(&wire).map_err(|_| RecordError::Unmade)?;
         let subkey =
             self.keyring().sealing(&self.inner.origin, vault).ok_or(RecordError::Unmade)?;
@@ -156,7 +178,7 @@ impl Scope {
         if bytes.len() > RECORD_LIMIT {
             return Err(RecordError::Unmade);
         }
-        Ok((record_of(wire), bytes))
+        Ok((Record { left_out, ..record_of(wire) }, bytes))
     }
 
     /// Takes the values of a record in, with when they were confirmed.
@@ -230,6 +252,8 @@ fn record_of(wire: Wire) -> Record {
         epoch: wire.epoch,
         name: wire.name,
         content_version: wire.content_version,
+        namesakes: wire.namesakes,
+        left_out: 0,
         items: wire.items,
         values: wire.values.len(),
         sealed_by: SealedBy::Newest,

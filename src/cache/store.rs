@@ -205,6 +205,16 @@ impl Store {
         }
     }
 
+    /// Drops what is kept of a vault under another class.
+    pub(super) fn reclass(&mut self, vault: &VaultId, class: Option<&str>) {
+        let Some(kept) = self.vaults.get(vault) else { return };
+        let others = kept.entries.iter().filter(|(_, entry)| Some(&*entry.class) != class);
+        let ids: Vec<EntryId> = others.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.remove(vault, &id);
+        }
+    }
+
     /// Drops what is kept of a vault.
     pub(super) fn forget_vault(&mut self, vault: &VaultId) {
         let ids: Vec<EntryId> =

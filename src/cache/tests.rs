@@ -116,6 +116,7 @@ fn class(ttl: u64, max_staleness: u64) -> Class {
         name: "services".into(),
         ttl: Some(Duration::from_secs(ttl)),
         max_staleness: Duration::from_secs(max_staleness),
+        keep: Duration::from_secs(max_staleness),
     }
 }
 
@@ -262,7 +263,8 @@ fn record(scope: &Scope, epoch: i64) -> Vec<u8> {
     let items = listed(&[("i", "orders", 1), ("j", "Orders", 1), ("k", "other", 1), ("l", "i", 1)]);
     let vault: Arc<str> = "v".into();
     let name: Arc<str> = "services".into();
-    scope.export(&vault, (&name, Some(7)), items.into_iter(), epoch).unwrap().1
+    let names = Names { vault: name, content_version: Some(7), namesakes: Vec::new() };
+    scope.export(&vault, names, items.into_iter(), epoch).unwrap().1
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use super::policies::{Policies, whole_seconds};
 use super::servers::{Servers, Slot, SlotState};
 use crate::api::{ConnectServerSpec, CredentialRequestSpec, ENVIRONMENT_LABEL, Reason};
 use crate::connect::Class;
+use crate::fetch::Staleness;
 use crate::index::{Index, ObjectKey, RequestEntry, VaultKey};
 use crate::policy::{
     Access, Facts, NamespaceFacts, Refusal, RequestFacts, ResolvedReference, Verdict, decide,
@@ -154,20 +155,31 @@ impl Knowledge {
     /// How long a Secret or a cached value of a request counts as good in an outage: the least of what server
     /// and request say.
     pub(super) fn max_staleness(&self, spec: &CredentialRequestSpec) -> Duration {
+        self.staleness(spec).of_request
+    }
+
+    /// The same, with what the server says alone.
+    pub(super) fn staleness(&self, spec: &CredentialRequestSpec) -> Staleness {
         let of_server = match self.servers.get(spec.server_name()) {
             Some(Slot::Ours { spec, .. }) => spec.max_staleness(),
             Some(Slot::Elsewhere) | None => None,
         };
         let of_server = of_server.unwrap_or(self.settings.max_staleness);
-        spec.max_staleness().map_or(of_server, |own| own.min(of_server))
+        let of_request = spec.max_staleness().map_or(of_server, |own| own.min(of_server));
+        Staleness { of_server, of_request }
     }
 
     /// What ails the server or one of the vaults that were looked into, if anything does.
     pub(super) fn trouble(&self, view: &View, facts: &Facts) -> Option<Trouble> {
-        if let Health::Failing(trouble) = &view.health {
-            return Some(trouble.clone());
-        }
-        facts.items().find_map(|item| view.vault_troubles.get(&item.vault_id)).cloned()
+        let of_vaults = || facts.items().filter_map(|item| view.vault_troubles.get(&item.vault_id));
+        // A refusal counts before an outage: what 1Password refuses does not fall back because it is away, too.
+        let refusal =
+            of_vaults().find(|t| matches!(t.error.class(), Class::Refused | Class::NotFound));
+        let outage = match &view.health {
+            Health::Failing(trouble) => Some(trouble),
+            Health::Starting | Health::Good => None,
+        };
+        refusal.or(outage).or_else(|| of_vaults().next()).cloned()
     }
 }
 

@@ -40,7 +40,7 @@ use cache_keys::{LoadedKeys, load_cache_keys};
 use examine::Knowledge;
 use looks::Looks;
 use policies::{Policies, whole_seconds};
-use queue::{Queue, QueueConfig};
+use queue::{ParkKey, Queue, QueueConfig};
 use reconcile::Reconciler;
 use servers::{ServerTaskConfig, Servers};
 use warm::Warmer;
@@ -147,8 +147,6 @@ impl Operator {
             (settings.failed_for, settings.look_interval),
             metrics.clone(),
         ));
-        let (warmer, warm_task) =
-            Warmer::new(fetcher.clone(), settings.look_interval / 10, metrics.clone());
         let queue = Queue::new(&QueueConfig {
             workers: settings.workers,
             interactive_workers: settings.interactive_workers,
@@ -158,6 +156,10 @@ impl Operator {
             retry_first: settings.retry_first,
             retry_max: settings.retry_max,
         });
+        let freed = queue.clone();
+        let on_free = Box::new(move |server: &str| freed.unpark_one(&ParkKey::new(server)));
+        let warmer =
+            Warmer::new(fetcher.clone(), settings.look_interval / 10, on_free, metrics.clone());
         let (events, event_task) = event_queue(io.clone(), settings.event_queue, metrics.clone());
         let index = Index::default();
         let reconciler = Arc::new(Reconciler {
@@ -183,7 +185,6 @@ impl Operator {
         let mut starting =
             Starting { client, index, queue, gate: Gate::new(), tasks: JoinSet::new(), reconciler };
         starting.tasks.spawn(event_task);
-        starting.tasks.spawn(warm_task);
         starting.tasks.spawn(tend(cache.clone(), settings.clone(), metrics.clone()));
         starting.watch_requests(&namespaces);
         starting.watch_namespaces();

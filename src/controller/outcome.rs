@@ -85,6 +85,10 @@ impl Reconciler {
     }
 
     pub(super) fn confirmed(&self, subject: &Subject<'_>, record: Option<String>) -> Ended {
+        self.with_memory(subject.key, |m| {
+            m.refused = None;
+            m.lagging = None;
+        });
         let sync = subject.status.as_ref().and_then(|s| s.sync.clone());
         let next = match sync {
             // Whatever it was made of, 1Password says now that it holds just that.
@@ -130,7 +134,13 @@ impl Reconciler {
             keys,
             content_revision,
             last_change_time,
-            stale_since: stale.as_ref().map(|s| whole_seconds(s.since)),
+            stale_since: stale.as_ref().map(|s| {
+                let since = whole_seconds(s.since);
+                // The same thing that goes on serving has done so since it began.
+                let before =
+                    previous.filter(|p| p.source == source).and_then(|p| p.stale_since.clone());
+                before.map_or(since.clone(), |before| before.min(since))
+            }),
             receipt: subject.signer.receipt(&subject.entry.uid, &written.receipt),
         };
         let change = written.change;
@@ -173,15 +183,27 @@ impl Reconciler {
         }
         let since = match class {
             Class::Refused | Class::NotFound => {
-                self.with_memory(subject.key, |m| match m.refused {
-                    Some((reason, since)) if reason == error.reason() => since,
+                self.with_memory(subject.key, |m| match &m.refused {
+                    Some((known, reason, since))
+                        if known == &**item && *reason == error.reason() =>
+                    {
+                        *since
+                    }
                     _ => {
-                        m.refused = Some((error.reason(), SystemTime::now()));
-                        SystemTime::now()
+                        let now = SystemTime::now();
+                        m.refused = Some(((**item).clone(), error.reason(), now));
+                        now
                     }
                 })
             }
-            Class::Unavailable | Class::Invalid | Class::Moved => SystemTime::now(),
+            Class::Unavailable | Class::Invalid => {
+                self.interrupt_refusal(subject);
+                SystemTime::now()
+            }
+            Class::Moved => {
+                self.with_memory(subject.key, |m| m.refused = None);
+                SystemTime::now()
+            }
         };
         let trouble = Trouble { error: error.clone(), since };
         // A server that says when it can be asked again is taken at its word, within reason.
@@ -198,6 +220,23 @@ impl Reconciler {
         }
         let problem = Problem { message: failed.to_string(), ..problem };
         Some(Stop::new(as_served(subject, self.aged(subject, problem)), then))
+    }
+
+    /// Whether Connect refused an item of the request the last time that it could be asked.
+    pub(super) fn is_refused(&self, subject: &Subject<'_>) -> bool {
+        self.with_memory(subject.key, |m| m.refused.is_some())
+    }
+
+    /// An outage does not make a refusal old that was not believed yet.
+    pub(super) fn interrupt_refusal(&self, subject: &Subject<'_>) {
+        let confirm = self.knowledge.settings.refusal_confirm;
+        self.with_memory(subject.key, |m| {
+            if let Some((_, _, since)) = &mut m.refused
+                && since.elapsed().unwrap_or_default() < confirm
+            {
+                *since = SystemTime::now();
+            }
+        });
     }
 
     pub(super) fn troubled(&self, subject: &Subject<'_>, trouble: &Trouble) -> Ended {

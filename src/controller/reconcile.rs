@@ -10,7 +10,7 @@ use super::queue::{Next as Then, ParkKey, Worker};
 use super::record::Memory;
 use super::subject::Subject;
 use super::warm::Warmer;
-use crate::api::Reason;
+use crate::api::{Reason, Source};
 use crate::audit::{AuditSink, Entry};
 use crate::connect::Class;
 use crate::fetch::{Fallback, Fetcher, Order, Reach, Values};
@@ -98,7 +98,7 @@ impl Reconciler {
             | Next::Suspended => false,
         };
         let mut report = self.report(&entry, decision, has_secret, outcome.next, outcome.record);
-        if let Next::Synced(_) = report.next {
+        if let Next::Synced(_) | Next::Served(..) = report.next {
             report.refreshed = entry.refresh_requested.as_deref().map(str::to_owned);
         }
         let then = self.record(key, &entry, report, outcome.created, outcome.then).await;
@@ -161,7 +161,9 @@ impl Reconciler {
             None => Some(Reach::Ask),
             // While nobody can be asked a good Secret stays, and what is kept makes one where there is none.
             Some(trouble) if trouble.error.class() == Class::Unavailable => {
-                (!self.has_good_secret(subject).await).then_some(Reach::Down(trouble))
+                self.interrupt_refusal(subject);
+                let serves = !self.is_refused(subject) && !self.has_good_secret(subject).await;
+                serves.then_some(Reach::Down(trouble))
             }
             Some(_) => None,
         };
@@ -196,7 +198,7 @@ impl Reconciler {
             }
             (None, Some(trouble)) => self.troubled(subject, trouble),
             (None, None) => {
-                self.warmer.offer(&grant, upstream, subject.max_staleness);
+                self.warmer.offer(subject.key, &grant, upstream, subject.staleness);
                 return Ok(self.confirmed(subject, record));
             }
         };
@@ -220,7 +222,7 @@ impl Reconciler {
             spec: &upstream.spec,
             reach,
             fallback,
-            max_staleness: subject.max_staleness,
+            staleness: subject.staleness,
         }
     }
 
@@ -246,7 +248,10 @@ impl Reconciler {
         values: Values<'_>,
     ) -> Result<Delivered, Stop> {
         self.check_replica(subject, &values)?;
-        self.with_memory(subject.key, |m| m.refused = None);
+        self.with_memory(subject.key, |m| {
+            m.refused = None;
+            m.lagging = None;
+        });
         let rendered = render(&values).map_err(|error| {
             Stop::new(Problem::stalled(error.reason(), error.to_string()), Then::Done)
         })?;
@@ -309,14 +314,11 @@ impl Reconciler {
         let synced = sync.map(|s| s.items.as_slice()).unwrap_or_default();
         let Some(item) = behind(values, synced) else { return Ok(()) };
         let reason = Reason::InvalidResponse;
-        let since = self.with_memory(subject.key, |m| match m.refused {
-            Some((known, since)) if known == reason => since,
-            _ => {
-                m.refused = Some((reason, SystemTime::now()));
-                SystemTime::now()
-            }
-        });
-        if since.elapsed().unwrap_or_default() >= self.knowledge.settings.refusal_confirm {
+        let since =
+            self.with_memory(subject.key, |m| *m.lagging.get_or_insert_with(SystemTime::now));
+        // What is kept was confirmed by nobody, however long it has been older.
+        let lasted = since.elapsed().unwrap_or_default() >= self.knowledge.settings.refusal_confirm;
+        if lasted && values.source() == Source::Connect {
             return Ok(());
         }
         let message =

@@ -13,15 +13,17 @@ use crate::api::{Outcome, Reason, Source};
 use crate::audit::{Entry, SecretLine};
 use crate::index::{ObjectKey, RequestEntry};
 use crate::kube_io::ApiError;
-use crate::policy::{Decision, Facts, Grant, RequestFacts};
+use crate::policy::{Decision, Facts, Grant, ItemIdentity, RequestFacts};
 use crate::secret::{SecretChange, Written};
 use crate::status::{Next, Note, Problem, Report};
 
 /// What is remembered of a request between reconciles; all of it may be lost.
 #[derive(Default)]
 pub(super) struct Memory {
-    /// Since when Connect refuses an item of the request.
-    pub(super) refused: Option<(Reason, SystemTime)>,
+    /// The item of the request that Connect refuses, why, and since when without an interruption.
+    pub(super) refused: Option<(ItemIdentity, Reason, SystemTime)>,
+    /// Since when Connect delivers an item in an older version than before.
+    pub(super) lagging: Option<SystemTime>,
     /// Its Secret was created just now, under this digest.
     pub(super) created: Option<(Written, Instant)>,
 }
@@ -154,7 +156,7 @@ impl Reconciler {
                     facts,
                     decision,
                     &written.receipt.secret_uid,
-                    ("taken back", Source::Connect),
+                    ("taken back", written.source),
                 );
                 true
             }
@@ -281,7 +283,10 @@ impl Reconciler {
     ) -> T {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let value = change(memory.entry(key.clone()).or_default());
-        if memory.get(key).is_some_and(|m| m.refused.is_none() && m.created.is_none()) {
+        if memory
+            .get(key)
+            .is_some_and(|m| m.refused.is_none() && m.lagging.is_none() && m.created.is_none())
+        {
             memory.remove(key);
         }
         value
@@ -299,8 +304,13 @@ impl Reconciler {
     /// Says of a request that its reconcile did not come to an end.
     pub(super) async fn abandon(&self, key: &ObjectKey, message: &str) {
         let Some(entry) = self.knowledge.index.request(key) else { return };
-        let next = Next::Failed(Problem::heals(Reason::InternalError, message));
-        let report = self.report(&entry, None, false, next, None);
+        // Nothing is known to be wrong with a Secret that was good before.
+        let has_secret = match self.subject(key, entry.clone()) {
+            Ok(subject) => self.has_good_secret(&subject).await,
+            Err(_) => false,
+        };
+        let next = Next::Failed(Problem::tolerable(Reason::InternalError, message, super::now()));
+        let report = self.report(&entry, None, has_secret, next, None);
         self.record(key, &entry, report, None, Then::Retry).await;
     }
 
@@ -311,7 +321,7 @@ impl Reconciler {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.retain(|_, m| {
             m.created = m.created.take().filter(|(_, at)| at.elapsed() < window);
-            m.created.is_some() || m.refused.is_some()
+            m.created.is_some() || m.refused.is_some() || m.lagging.is_some()
         });
     }
 

@@ -16,6 +16,7 @@ use kube::Client as KubeClient;
 use kube::runtime::watcher::Event;
 use serde::Deserialize as _;
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 use super::watch::Latch;
 use crate::api::{CacheEpoch, ConnectServer, ConnectServerSpec, ConnectServerStatus, Reason};
@@ -64,6 +65,8 @@ pub(super) struct ServerTask {
     /// Servers of other classes, with the epoch of the list that told of them.
     elsewhere: HashMap<String, u64>,
     secrets: BTreeMap<String, ObjectMeta>,
+    /// The keepers of the records of servers whose cache survives a restart.
+    keepers: HashMap<String, JoinHandle<()>>,
     epoch: u64,
     /// How many of the two lists of the operator's namespace are still to come: before that, a token that
     /// was not told of yet is not missing.
@@ -99,6 +102,7 @@ impl ServerTask {
             known: HashMap::new(),
             elsewhere: HashMap::new(),
             secrets: BTreeMap::new(),
+            keepers: HashMap::new(),
             epoch: 0,
             lists_to_come: 2,
             latch,
@@ -235,6 +239,7 @@ impl ServerTask {
         );
         self.config.servers.set(&name, Slot::Ours { spec, state });
         self.refresh(&name).await;
+        self.reclass(&name);
         self.refresh_if_asked(&name, asked).await;
         // Access rows and facts about vaults count at once, whatever the connection does.
         (self.on_news)(&name, News::Vaults);
@@ -307,6 +312,18 @@ impl ServerTask {
             // Nobody listens any more when the operator stops.
             let _ = mailbox.send(message);
         });
+    }
+
+    /// Drops values that are kept under a class which their vault has not any more.
+    fn reclass(&self, name: &str) {
+        if let Some(Slot::Ours { spec, state: SlotState::Running(server) }) =
+            self.config.servers.get(name)
+        {
+            for vault in server.view().snapshot.vaults() {
+                let class = spec.vault_class(&vault.name);
+                server.scope().reclass(&vault.id, spec.class_ttl(class).map(|_| class));
+            }
+        }
     }
 
     /// Has 1Password asked anew where somebody asked for that and it was not done yet.

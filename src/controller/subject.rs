@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::outcome::{is_basis_of, rendering};
 use super::reconcile::Reconciler;
 use crate::api::{CredentialRequestSpec, CredentialRequestStatus, Reason};
+use crate::fetch::Staleness;
 use crate::index::{ObjectKey, RequestEntry};
 use crate::secret::{Receipt, SecretState, Signer, state_of};
 use crate::status::Problem;
@@ -22,6 +23,8 @@ pub(super) struct Subject<'a> {
     pub(super) rendering: Vec<u8>,
     /// How long its Secret counts as good in an outage.
     pub(super) max_staleness: Duration,
+    /// The same for values that are kept.
+    pub(super) staleness: Staleness,
 }
 
 impl Subject<'_> {
@@ -55,6 +58,7 @@ impl Reconciler {
             key,
             rendering: rendering(&entry.uid, &spec),
             max_staleness: self.knowledge.max_staleness(&spec),
+            staleness: self.knowledge.staleness(&spec),
             entry,
             spec,
             status,

@@ -10,12 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use fallback::{FallbackError, allows_request};
-pub use limits::class_of;
+pub use limits::{Staleness, class_of};
 pub use values::{Stale, Substitute, Values};
 
 use crate::api::{ConnectServerSpec, Source};
@@ -26,6 +27,9 @@ use crate::policy::{Grant, GrantedRef, ItemIdentity, KeptRef};
 use crate::telemetry::Metrics;
 use crate::vaults::{Server, Trouble};
 use flight::{Flights, Joined, Landing};
+
+/// The most items of one request that are asked for at the same time.
+const AT_ONCE: usize = 8;
 
 /// A scope of the cache, and what of it is fetched.
 type FlightKey = (u64, ItemIdentity, Part);
@@ -56,7 +60,7 @@ pub struct Order<'g> {
     /// Whether what stands in for values may serve, and from where.
     pub fallback: Fallback<'g>,
     /// How long a cached value may serve in an outage as far as server and request say.
-    pub max_staleness: Duration,
+    pub staleness: Staleness,
 }
 
 /// Whether Connect is asked.
@@ -150,27 +154,27 @@ impl Fetcher {
             Reach::Revalidate => true,
             Reach::Ask => order.grant.items().any(|granted| {
                 let identity = granted.identity();
-                let class = class_of(order.spec, &identity.vault_name, order.max_staleness);
+                let class = class_of(order.spec, &identity.vault_name, order.staleness);
                 let version = order.grant.facts().version_of(identity);
                 !order.server.scope().is_fresh(identity, version, &class)
             }),
         }
     }
 
-    /// Has the items of the grant that are not kept fetched, and kept, without handing them out. Says how many
-    /// were fetched; a failure is for the next one who needs the item.
+    /// Has the items of the grant that are not kept fetched, and kept, without handing them out. A failure is
+    /// for the next one who needs the item.
     pub async fn warm(&self, order: &Order<'_>) {
         for (granted, kept) in order.grant.items().zip(order.grant.kept_items()) {
             let identity = granted.identity();
-            let class = class_of(order.spec, &identity.vault_name, order.max_staleness);
-            let version = order.grant.facts().version_of(identity);
-            if class.ttl.is_none() || order.server.scope().has(identity, version) {
+            if class_of(order.spec, &identity.vault_name, order.staleness).ttl.is_none() {
                 continue;
             }
-            let result = match self.ask(order, kept, version, &class).await {
-                Some(Ok(_)) => "ok",
-                Some(Err(error)) => error.reason().as_str(),
-                None => return,
+            // What is kept is had from there, and the files of it that references mean are fetched, too.
+            let result = match self.item(order, granted, kept).await {
+                Ok(_) => "ok",
+                Err(FetchError::Connect { error, .. }) => error.reason().as_str(),
+                Err(FetchError::BrokenOff(_)) => "broken off",
+                Err(FetchError::Stopping) => return,
             };
             self.metrics.cache.warmed(order.server.name(), result);
         }
@@ -184,10 +188,13 @@ impl Fetcher {
         let began = Instant::now();
         let granted: Vec<(GrantedRef<'g>, KeptRef)> =
             order.grant.items().zip(order.grant.kept_items()).collect();
-        let had = join_all(granted.into_iter().map(|(granted, kept)| async move {
-            (granted, self.item(order, granted, kept).await)
-        }))
-        .await;
+        let mut fetches: Vec<BoxFuture<'_, _>> = Vec::with_capacity(granted.len());
+        for (granted, kept) in granted {
+            let fetch = self.item(order, granted, kept).map(move |had| (granted, had));
+            fetches.push(fetch.boxed());
+        }
+        // A few at a time: a request of many items does not queue up before all others.
+        let had: Vec<_> = stream::iter(fetches).buffer_unordered(AT_ONCE).collect().await;
         let mut values = Values::new(order.grant);
         let mut missing = BTreeMap::new();
         for (granted, had) in had {
@@ -231,7 +238,7 @@ impl Fetcher {
         kept: KeptRef,
     ) -> Result<HadItem, FetchError> {
         let identity = granted.identity();
-        let class = class_of(order.spec, &identity.vault_name, order.max_staleness);
+        let class = class_of(order.spec, &identity.vault_name, order.staleness);
         let version = order.grant.facts().version_of(identity);
         let look = || order.server.scope().item(granted, version, &class);
         let ask = || self.ask(order, kept, version, &class);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroize as _;
 
 use super::{CONTENT_TAG, Content, ITEM_VERSIONS, OWNER_TAG, Proof, Signer};
-use crate::api::{CredentialRequest, MANAGED_LABEL, OnRequestDeletion};
+use crate::api::{CredentialRequest, MANAGED_LABEL, OnRequestDeletion, Source};
 use crate::index::{ObjectKey, SecretEntry};
 use crate::render::Rendered;
 
@@ -23,6 +23,7 @@ pub(super) struct Desired<'r> {
     pub(super) owner_references: Vec<OwnerReference>,
     pub(super) data: &'r BTreeMap<String, Vec<u8>>,
     pub(super) basis: &'r str,
+    pub(super) source: Source,
 }
 
 impl<'r> Desired<'r> {
@@ -58,6 +59,7 @@ impl<'r> Desired<'r> {
             },
             data: rendered.data(),
             basis,
+            source: rendered.source(),
         }
     }
 

@@ -5,7 +5,7 @@ use zeroize::Zeroize as _;
 
 use super::desired::{Desired, tag_if_whole};
 use super::{Content, ITEM_VERSIONS, OWNER_TAG, Proof, Receipt, SecretState, Signer, state_of};
-use crate::api::Reason;
+use crate::api::{Reason, Source};
 use crate::index::{Index, ObjectKey, SecretEntry};
 use crate::kube_io::{ApiError, Expected, KubeIo};
 use crate::policy::{Standing, Unconfirmed};
@@ -57,6 +57,8 @@ pub struct Written {
     pub change: SecretChange,
     /// What the receipt is to say.
     pub receipt: Receipt,
+    /// Where the values came from.
+    pub source: Source,
 }
 
 /// Why the Secret was not written.
@@ -302,7 +304,7 @@ impl SecretWriter {
             basis: desired.basis.to_owned(),
         };
         self.index.observe_secret(&desired.key, entry);
-        Ok(Written { change, receipt })
+        Ok(Written { change, receipt, source: desired.source })
     }
 }
 

@@ -171,14 +171,14 @@ fn sync_status(previous: Option<&SyncStatus>, report: &Report) -> Option<SyncSta
         Next::Synced(sync) | Next::Served(sync, _) => Some(sync.clone()),
         Next::Suspended => previous.cloned(),
         Next::Failed(problem) => previous.cloned().map(|mut sync| {
-            let is_outage = problem.reason.is_outage();
             match &problem.severity {
                 Severity::Tolerable { since } => {
                     sync.stale_since.get_or_insert_with(|| since.clone());
                 }
-                Severity::Heals if is_outage => {}
+                // Nothing is known anew of what the Secret holds.
+                Severity::Heals => {}
                 // 1Password could be asked, or did not have to be.
-                Severity::Heals | Severity::Stalled => sync.stale_since = None,
+                Severity::Stalled => sync.stale_since = None,
             }
             sync
         }),

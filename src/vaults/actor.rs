@@ -161,7 +161,9 @@ impl Actor {
         for gone in snapshot.gone().filter(|g| g.lasted() >= self.refusal_confirm) {
             self.scope.forget_vault(&gone.vault.id);
         }
-        for vault in snapshot.vaults().filter(|v| v.is_unmoved() && !held.contains(&v.id)) {
+        let is_confirmed =
+            |v: &&VaultEntry| v.is_unmoved() && !held.contains(&v.id) && in_use(&v.id);
+        for vault in snapshot.vaults().filter(is_confirmed) {
             let confirmed = self.scope.confirm(&vault.id, began);
             self.metrics.cache.confirmed(&self.name, confirmed);
         }
@@ -275,7 +277,8 @@ impl Actor {
         view.listed_at.insert(vault_id.clone(), Instant::now());
         view.vault_troubles.remove(vault_id);
         let known = view.snapshot.vault(vault_id).and_then(|v| v.listing.clone());
-        let is_lower = known.is_some_and(|known| listing.is_behind(&known));
+        let is_lower =
+            known.is_some_and(|known| listing.is_behind(&known) || listing.repeats(&known));
         let since = is_lower.then(|| {
             let own = *self.lists_went_back.entry(vault_id.clone()).or_insert(began);
             self.went_back.get(vault_id).map_or(own, |of_vault| own.min(*of_vault))
@@ -287,7 +290,7 @@ impl Actor {
             self.scope.listed(vault_id, versions, began);
             view.snapshot = view.snapshot.listed(vault_id, Arc::new(listing));
         } else {
-            tracing::warn!(server = %self.name, vault = %vault_id, "a list of the vault is older than the one before; asking again");
+            tracing::warn!(server = %self.name, vault = %vault_id, "a list of the vault may be older than what is known; asking again");
             view.snapshot = view.snapshot.unguarded(vault_id);
         }
         self.publish(view);

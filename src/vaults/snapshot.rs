@@ -136,25 +136,42 @@ impl Snapshot {
     /// What was known of vaults before a restart, by their ids. The lists hold only what is kept.
     #[must_use]
     pub fn restored(records: impl IntoIterator<Item = (Arc<str>, Record)>) -> Self {
-        let mut vaults: Vec<VaultEntry> = records
-            .into_iter()
-            .map(|(id, record)| VaultEntry {
-                id,
-                name: record.name,
-                content_version: record.content_version,
-                listing: Some(Arc::new(Listing::of(
-                    // Without a guard it is listed as soon as the server answers.
-                    None,
-                    record
-                        .items
-                        .into_iter()
-                        .map(|i| ListedItem { id: i.id, title: i.title, version: i.version })
-                        .collect(),
-                ))),
-            })
-            .collect();
+        let records: Vec<(Arc<str>, Record)> = records.into_iter().collect();
+        let mut vaults: Vec<VaultEntry> = Vec::new();
+        for (id, name) in records.iter().flat_map(|(_, record)| &record.namesakes) {
+            let is_known = records.iter().any(|(known, _)| known == id)
+                || vaults.iter().any(|vault| vault.id == *id);
+            if !is_known {
+                let (id, name) = (id.clone(), name.clone());
+                vaults.push(VaultEntry { id, name, content_version: None, listing: None });
+            }
+        }
+        let recorded = records.into_iter().map(|(id, record)| VaultEntry {
+            id,
+            name: record.name,
+            content_version: record.content_version,
+            listing: Some(Arc::new(Listing::of(
+                // Without a guard it is listed as soon as the server answers.
+                None,
+                record
+                    .items
+                    .into_iter()
+                    .map(|i| ListedItem { id: i.id, title: i.title, version: i.version })
+                    .collect(),
+            ))),
+        });
+        vaults.extend(recorded);
         vaults.sort_by(|a, b| a.id.cmp(&b.id));
         Self { vaults, gone: Vec::new() }
+    }
+
+    /// The other vaults that a spelling of this one's name may mean, by id, with their names.
+    #[must_use]
+    pub fn namesakes(&self, vault: &VaultEntry) -> Vec<(Arc<str>, Arc<str>)> {
+        let folded = fold(&vault.name);
+        let others = self.vaults.iter().filter(|other| other.id != vault.id);
+        let alike = others.filter(|other| fold(&other.name) == folded || *other.name == *vault.id);
+        alike.map(|other| (other.id.clone(), other.name.clone())).collect()
     }
 
     /// The vaults of a poll whose content version is lower than it was.
@@ -340,6 +357,13 @@ impl Listing {
         }
         listing.items = items;
         listing
+    }
+
+    /// Whether the list is the one before, though the vault has moved meanwhile: then it may be that of a replica
+    /// which has not heard of that yet.
+    #[must_use]
+    pub fn repeats(&self, before: &Self) -> bool {
+        self.guard.is_some() && self.guard != before.guard && self.items == before.items
     }
 
     /// Whether an item has a lower version than in a list before.

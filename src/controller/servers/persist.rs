@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use crate::api::{CacheEpoch, PURPOSE_LABEL, VAULT_LIMIT};
-use crate::cache::{Listed, Record, RecordError, Scope, SealedBy};
+use crate::cache::{Listed, Names, Record, RecordError, Scope, SealedBy};
 use crate::index::{ObjectKey, SecretEntry};
 use crate::kube_io::{ApiError, Expected, KubeIo};
 use crate::telemetry::Metrics;
@@ -23,6 +23,10 @@ use crate::vaults::Server;
 const PURPOSE_CACHE: &str = "cache";
 /// The key of the Secret that holds the record.
 const RECORD_KEY: &str = "record";
+
+/// How often a record is read at a start until it counts as unreadable, and the pause in between.
+const READS: usize = 3;
+const READ_PAUSE: Duration = Duration::from_millis(500);
 
 /// Where the records of one server are.
 #[derive(Clone)]
@@ -78,7 +82,15 @@ impl Records {
         let prefix = self.prefix();
         for vault in secrets.filter_map(|name| name.strip_prefix(&prefix)) {
             let vault: Arc<str> = vault.into();
-            let Ok(Some(secret)) = self.io.secret(&self.key(&vault)).await else { continue };
+            let secret = match self.read(&vault).await {
+                Ok(Some(secret)) => secret,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::warn!(server = %self.server, %vault, %error, "a record of the cache cannot be read");
+                    self.metrics.cache.persisted(&self.server, "unread");
+                    continue;
+                }
+            };
             let bytes = secret.data.as_ref().and_then(|d| d.get(RECORD_KEY));
             let bytes = bytes.map(|b| b.0.as_slice()).unwrap_or_default();
             match scope.import(&vault, bytes, floor(&vault)) {
@@ -94,8 +106,10 @@ impl Records {
                     tracing::warn!(server = %self.server, %vault, %error, "a record of the cache is not used");
                     self.metrics.cache.persisted(&self.server, label(error));
                     // One whose key may come back is left.
-                    if error != RecordError::UnknownKey {
-                        self.discard(&vault, &secret.metadata).await;
+                    if error != RecordError::UnknownKey
+                        && let Err(error) = self.discard(&vault, &secret.metadata).await
+                    {
+                        tracing::warn!(server = %self.server, %vault, %error, "a record of the cache was not deleted");
                     }
                 }
             }
@@ -113,11 +127,24 @@ impl Records {
         }
     }
 
-    async fn discard(&self, vault: &str, metadata: &ObjectMeta) {
-        let Some(entry) = SecretEntry::from_meta(metadata) else { return };
-        let deleted = self.io.delete_secret(&self.key(vault), &expected(&entry)).await;
-        if let Err(error) = deleted {
-            tracing::warn!(server = %self.server, vault, %error, "a record of the cache was not deleted");
+    /// Reads a record, in spite of an API server that is not quite there yet.
+    async fn read(&self, vault: &str) -> Result<Option<Secret>, ApiError> {
+        let mut result = self.io.secret(&self.key(vault)).await;
+        for _ in 1..READS {
+            if result.is_ok() {
+                break;
+            }
+            tokio::time::sleep(READ_PAUSE).await;
+            result = self.io.secret(&self.key(vault)).await;
+        }
+        result
+    }
+
+    async fn discard(&self, vault: &str, metadata: &ObjectMeta) -> Result<(), ApiError> {
+        let Some(entry) = SecretEntry::from_meta(metadata) else { return Ok(()) };
+        match self.io.delete_secret(&self.key(vault), &expected(&entry)).await {
+            Ok(()) | Err(ApiError::NotFound) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -153,10 +180,10 @@ impl Records {
     }
 
     async fn remove(&self, vault: &str) -> Result<(), ApiError> {
-        if let Some(secret) = self.io.secret(&self.key(vault)).await? {
-            self.discard(vault, &secret.metadata).await;
+        match self.io.secret(&self.key(vault)).await? {
+            Some(secret) => self.discard(vault, &secret.metadata).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -171,6 +198,14 @@ pub(super) struct Keeper {
     pub(super) confirmed: Duration,
     /// Told of each new epoch before an older record could be taken for the last one, and of how it went.
     pub(super) on_written: Box<dyn Fn(Vec<CacheEpoch>, Kept) + Send + Sync>,
+}
+
+/// What a look at a vault came to.
+enum Wrote {
+    /// Its record is up to date.
+    Record,
+    /// Nothing could be written yet.
+    Nothing,
 }
 
 /// The last record of a vault that was written.
@@ -220,12 +255,16 @@ impl Keeper {
             let result = self.write(scope, &view, &vault).await;
             let name = &self.records.server;
             match result {
-                Ok(()) => {
+                // Its names come with the next list.
+                Ok(Wrote::Nothing) => {}
+                Ok(Wrote::Record) => {
                     self.records.metrics.cache.persisted(name, "written");
                     last.insert(vault, Last { changes, at: Instant::now() });
                     outcome.get_or_insert(Kept::Written);
                 }
                 Err(why) => {
+                    // Not at once again: what does not fit stays so until something changes.
+                    last.insert(vault.clone(), Last { changes, at: Instant::now() });
                     self.records.metrics.cache.persisted(name, "failed");
                     outcome = Some(Kept::Failed(format!("the values of vault {vault}: {why}")));
                 }
@@ -239,18 +278,18 @@ impl Keeper {
         scope: &Scope,
         view: &crate::vaults::View,
         vault: &Arc<str>,
-    ) -> Result<(), String> {
+    ) -> Result<Wrote, String> {
         if !scope.holds_some(vault) {
             self.records.remove(vault).await.map_err(|e| e.to_string())?;
             // Put back, it would serve what 1Password refuses.
             if let Some(epoch) = self.epochs.get_mut(vault) {
                 *epoch += 1;
             }
-            return Ok(());
+            return Ok(Wrote::Record);
         }
         // Without its names nothing of it could be found again.
-        let Some(entry) = view.snapshot.vault(vault) else { return Ok(()) };
-        let Some(listing) = &entry.listing else { return Ok(()) };
+        let Some(entry) = view.snapshot.vault(vault) else { return Ok(Wrote::Nothing) };
+        let Some(listing) = &entry.listing else { return Ok(Wrote::Nothing) };
         let epoch = self.epochs.get(vault).copied().unwrap_or(0) + 1;
         if epoch == 1 && self.epochs.len() >= VAULT_LIMIT {
             return Err(format!("there are {VAULT_LIMIT} vaults with records already"));
@@ -260,12 +299,26 @@ impl Keeper {
             title: item.title.clone(),
             version: item.version,
         });
-        let (_, bytes) = scope
-            .export(vault, (&entry.name, entry.content_version), listed, epoch)
+        let namesakes = view.snapshot.namesakes(entry);
+        let (record, bytes) = scope
+            .export(
+                vault,
+                Names {
+                    vault: entry.name.clone(),
+                    content_version: entry.content_version,
+                    namesakes,
+                },
+                listed,
+                epoch,
+            )
             .map_err(|e| e.to_string())?;
         self.records.write(vault, bytes).await.map_err(|e| e.to_string())?;
         self.epochs.insert(vault.clone(), epoch);
-        Ok(())
+        if record.left_out > 0 {
+            let all = record.values + record.left_out;
+            return Err(format!("{} of {all} do not fit into a record", record.left_out));
+        }
+        Ok(Wrote::Record)
     }
 }
 

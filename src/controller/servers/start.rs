@@ -1,12 +1,13 @@
 //! The start of a server: its client, what is kept of it, its actor, and the keeper of its records; and its end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::connection::{connection_digest, unbuilt};
 use super::message::Message;
 use super::persist::{Keeper, Records, Restored};
-use super::{ServerTask, SlotState};
-use crate::api::{ConnectServerSpec, Persistence};
+use super::{ServerTask, Slot, SlotState};
+use crate::api::{CacheEpoch, ConnectServerSpec, Persistence};
 use crate::cache::{Origin, Scope};
 use crate::connect::{Client, ClientConfig};
 use crate::vaults::{ActorConfig, News, Server, Snapshot};
@@ -33,7 +34,25 @@ impl ServerTask {
         let ends = client.claims().expires_at.map(|at| at.timestamp() as f64);
         self.config.metrics.cache.token_ends(name, ends);
         let connection = connection_digest(&client);
-        let scope = self.config.cache.scope(Origin { server: server_name.clone(), connection });
+        let origin = Origin { server: server_name.clone(), connection };
+        // The keeper of before ends first: two of them would number the same records.
+        if let Some(keeper) = self.keepers.remove(name) {
+            keeper.abort();
+            let _ = keeper.await;
+        }
+        // What was fetched by the same token from the same hosts stays, and so does what is known of the vaults.
+        let before = match self.config.servers.get(name) {
+            Some(Slot::Ours { state: SlotState::Running(server), .. })
+                if *server.scope().origin() == origin =>
+            {
+                Some(server)
+            }
+            _ => None,
+        };
+        let scope = match &before {
+            Some(server) => server.scope().clone(),
+            None => self.config.cache.scope(origin),
+        };
         let records = match spec.persistence() {
             Persistence::Secret => self.config.lasting.is_ok().then(|| self.records(name)),
             Persistence::None => {
@@ -42,6 +61,10 @@ impl ServerTask {
             }
         };
         let restored = match &records {
+            // A scope that goes on has it all, and more.
+            Some(_) if before.is_some() => {
+                Restored { epochs: self.epochs(name), ..Restored::default() }
+            }
             Some(records) => self.restored(name, records, &scope).await,
             None => Restored::default(),
         };
@@ -52,7 +75,10 @@ impl ServerTask {
             name: server_name,
             client,
             scope,
-            restored: Snapshot::restored(restored.records),
+            restored: match &before {
+                Some(server) => server.view().snapshot.clone(),
+                None => Snapshot::restored(restored.records),
+            },
             concurrency,
             poll_interval: spec.poll_interval().unwrap_or(self.config.settings.poll_interval),
             retry_first: self.config.settings.retry_first,
@@ -73,7 +99,8 @@ impl ServerTask {
             metrics: self.config.metrics.clone(),
         }));
         if let Some(records) = records {
-            let (mailbox, name) = (self.mailbox.clone(), name.to_owned());
+            let (mailbox, name, name_of_keeper) =
+                (self.mailbox.clone(), name.to_owned(), name.to_owned());
             let keeper = Keeper {
                 records,
                 server: Arc::downgrade(&server),
@@ -86,8 +113,7 @@ impl ServerTask {
                     let _ = mailbox.send(Message::Kept(name.clone(), epochs, kept));
                 }),
             };
-            // It ends with the server, or with the runtime.
-            tokio::spawn(keeper.run());
+            self.keepers.insert(name_of_keeper, tokio::spawn(keeper.run()));
         }
         SlotState::Running(server)
     }
@@ -95,6 +121,10 @@ impl ServerTask {
     /// Forgets a server that is no more, and deletes what was kept of it.
     pub(super) async fn deleted(&mut self, name: &str) {
         let is_ours = self.known.contains_key(name);
+        if let Some(keeper) = self.keepers.remove(name) {
+            keeper.abort();
+            let _ = keeper.await;
+        }
         self.forget(name);
         if is_ours {
             self.records(name).drop_all(self.secrets.keys()).await;
@@ -111,7 +141,23 @@ impl ServerTask {
     }
 
     async fn restored(&self, name: &str, records: &Records, scope: &Scope) -> Restored {
-        let floors = self.known.get(name).map(|k| k.status.cache_epochs.as_slice());
-        records.restore(self.secrets.keys(), scope, floors.unwrap_or_default()).await
+        let floors: Vec<CacheEpoch> = self
+            .epochs(name)
+            .into_iter()
+            .map(|(vault, epoch)| CacheEpoch { vault: vault.to_string(), epoch })
+            .collect();
+        records.restore(self.secrets.keys(), scope, &floors).await
+    }
+
+    /// The highest number that each record was told to have.
+    fn epochs(&self, name: &str) -> BTreeMap<Arc<str>, i64> {
+        let Some(known) = self.known.get(name) else { return BTreeMap::new() };
+        let told = known.kept.iter().flat_map(|(_, epochs)| epochs);
+        let mut highest = BTreeMap::new();
+        for CacheEpoch { vault, epoch } in known.status.cache_epochs.iter().chain(told) {
+            let known = highest.entry(Arc::from(vault.as_str())).or_insert(*epoch);
+            *known = (*known).max(*epoch);
+        }
+        highest
     }
 }

@@ -85,10 +85,12 @@ fn describe(status: &mut ConnectServerStatus, known: &KnownServer, server: &Serv
 fn of_token(server: &Server) -> Option<(Reason, String)> {
     let claims = server.client().claims();
     let ends_soon = claims.expires_at.is_some_and(|at| at - chrono::Utc::now() < EXPIRES_SOON);
+    let may_write = claims.access == Access::ReadWrite;
+    let also = if may_write { "; it may also write, and reading is enough" } else { "" };
     match (claims.expires_at, claims.access) {
         (Some(at), _) if ends_soon => Some((
             Reason::TokenExpiresSoon,
-            format!("Connect accepts the token, which ends on {}; make a new one", at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
+            format!("Connect accepts the token, which ends on {}; make a new one{also}", at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
         )),
         (_, Access::ReadWrite) => Some((
             Reason::TokenCanWrite,
