@@ -306,7 +306,14 @@ impl Fetcher {
         let key = (scope.id(), identity, Part::Fields);
         let namespace: Arc<str> = order.grant.facts().request.namespace.as_str().into();
         let (client, class) = (order.server.client().clone(), class.clone());
+        let may_be_kept = matches!(order.reach, Reach::Ask);
         let fetch = self.items.join(key, || async move {
+            // Somebody else's fetch may have ended between the look and the start of this one.
+            if may_be_kept
+                && let Lookup::Fresh(item, _) = scope.item(kept.granted(), version, &class)
+            {
+                return Ok(item);
+            }
             let item = client.item(kept.granted()).await?;
             // What is older than the list said came from a replica that lags.
             if item.version >= version {
