@@ -28,7 +28,6 @@ mod token;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -74,7 +73,6 @@ pub struct Client {
     list_limits: ListLimits,
     claims: TokenClaims,
     token_identity: [u8; 32],
-    polls: AtomicU64,
 }
 
 impl Client {
@@ -109,7 +107,6 @@ impl Client {
             claims: TokenClaims::of(config.bare_token()),
             token_identity: token::identity(config.bare_token()),
             observer: config.observer,
-            polls: AtomicU64::new(0),
         })
     }
 
@@ -149,12 +146,7 @@ impl Client {
     /// # Errors
     /// [`ConnectError`]; a 404 is [`Failure::NotConnect`] here, since Connect always has this list.
     pub async fn vaults(&self) -> Result<Vec<Vault>, ConnectError> {
-        // Each poll counts for itself: one that fails over and over is about the host, and not about an item.
-        let poll = self.polls.fetch_add(1, Ordering::Relaxed);
-        let request = Request {
-            subject: format!("poll {poll}").into(),
-            ..Request::new(Operation::Vaults, "/v1/vaults".to_owned())
-        };
+        let request = Request::new(Operation::Vaults, "/v1/vaults".to_owned());
         self.call(&request, move |response| async move {
             let mut vaults = Vec::new();
             let take = |vault| {
