@@ -112,10 +112,10 @@ impl Cache {
         self.store().sweep(self.now(), missing_for);
     }
 
-    /// What is kept, by class, and how long ago the value that was confirmed least recently was.
+    /// What is kept, by class.
     #[must_use]
-    pub fn figures(&self) -> (BTreeMap<Arc<str>, ClassFigures>, Duration) {
-        self.store().figures(self.now())
+    pub fn figures(&self) -> BTreeMap<Arc<str>, ClassFigures> {
+        self.store().figures()
     }
 
     /// How many values had to go for others so far.
@@ -199,22 +199,41 @@ impl Scope {
             .and_then(|bytes| Some(FileContent::from(bytes.clone())))
     }
 
-    /// Whether the fields of an item are kept and current, without opening them.
+    /// Whether a part of an item is kept and current, without opening it.
     #[must_use]
-    pub fn is_fresh(&self, identity: &ItemIdentity, version: i64, class: &Class) -> bool {
+    pub fn is_fresh(
+        &self,
+        identity: &ItemIdentity,
+        part: &Part,
+        version: i64,
+        class: &Class,
+    ) -> bool {
         let vault = self.vault(&identity.vault_id);
-        let entry = self.store().get(&vault, &identity.item_id, &Part::Fields, version);
+        let entry = self.store().get(&vault, &identity.item_id, part, version);
         let now = self.inner.cache.now();
         class.ttl.zip(entry).is_some_and(|(ttl, entry)| {
             entry.class == class.name && now.saturating_sub(entry.confirmed) <= ttl
         })
     }
 
-    /// Whether a value of a version or a later one is kept, without opening it.
+    /// Whether a part of an item of a version or a later one is kept, without opening it.
     #[must_use]
-    pub fn has(&self, identity: &ItemIdentity, version: i64) -> bool {
+    pub fn has(&self, identity: &ItemIdentity, part: &Part, version: i64) -> bool {
         let vault = self.vault(&identity.vault_id);
-        self.store().get(&vault, &identity.item_id, &Part::Fields, version).is_some()
+        self.store().get(&vault, &identity.item_id, part, version).is_some()
+    }
+
+    /// Notes that what is kept of a part of an item was fetched before anybody needed it.
+    pub fn came_ahead(&self, identity: &ItemIdentity, part: &Part) {
+        let vault = self.vault(&identity.vault_id);
+        self.store().set_ahead(&vault, &identity.item_id, part);
+    }
+
+    /// Whether what is kept of a part of an item was fetched ahead, and is needed for the first time now.
+    #[must_use]
+    pub fn first_use_of_ahead(&self, identity: &ItemIdentity, part: &Part) -> bool {
+        let vault = self.vault(&identity.vault_id);
+        self.store().take_ahead(&vault, &identity.item_id, part)
     }
 
     /// Notes that nothing in a vault had moved at a time. Returns how many values that confirmed.

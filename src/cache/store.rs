@@ -59,6 +59,8 @@ pub(super) struct Entry {
     pub(super) namespace: Arc<str>,
     /// Since when it is in no list of the vault.
     missing: Option<Moment>,
+    /// Whether it came before anybody needed it, and nobody has since.
+    ahead: bool,
     tick: u64,
 }
 
@@ -90,6 +92,7 @@ impl Entry {
             keep,
             namespace: namespace.clone(),
             missing: None,
+            ahead: false,
             tick: 0,
         }
     }
@@ -159,6 +162,19 @@ impl Store {
         entry.tick = tick;
         entry.confirmed = confirmed.map_or(entry.confirmed, |at| at.max(entry.confirmed));
         Some(entry.clone())
+    }
+
+    /// Notes that a value came before anybody needed it.
+    pub(super) fn set_ahead(&mut self, vault: &VaultId, item: &Arc<str>, part: &Part) {
+        if let Some(entry) = self.entry_mut(vault, &(item.clone(), part.clone())) {
+            entry.ahead = true;
+        }
+    }
+
+    /// Whether a value came before anybody needed it and nobody has since; somebody does now.
+    pub(super) fn take_ahead(&mut self, vault: &VaultId, item: &Arc<str>, part: &Part) -> bool {
+        let entry = self.entry_mut(vault, &(item.clone(), part.clone()));
+        entry.is_some_and(|entry| std::mem::take(&mut entry.ahead))
     }
 
     /// Notes that nothing in a vault had moved at a time: what is kept of it was current then.
@@ -274,25 +290,23 @@ impl Store {
         self.vaults.keys().filter(|v| v.0 == scope).map(|v| v.1.clone()).collect()
     }
 
-    /// What is kept, by class, and how long ago the value that was confirmed least recently was.
-    pub(super) fn figures(&self, now: Moment) -> (BTreeMap<Arc<str>, ClassFigures>, Duration) {
+    /// What is kept, by class.
+    pub(super) fn figures(&self) -> BTreeMap<Arc<str>, ClassFigures> {
         let mut classes: BTreeMap<Arc<str>, ClassFigures> = BTreeMap::new();
-        let mut oldest = Duration::ZERO;
-        for kept in self.vaults.values() {
-            for entry in kept.entries.values() {
-                let figures = classes.entry(entry.class.clone()).or_default();
-                figures.bytes += entry.size();
-                figures.entries += 1;
-                let confirmed =
-                    kept.confirmed.map_or(entry.confirmed, |at| at.max(entry.confirmed));
-                oldest = oldest.max(now.saturating_sub(confirmed));
-            }
+        for entry in self.vaults.values().flat_map(|kept| kept.entries.values()) {
+            let figures = classes.entry(entry.class.clone()).or_default();
+            figures.bytes += entry.size();
+            figures.entries += 1;
         }
-        (classes, oldest)
+        classes
     }
 
     fn entry(&self, vault: &VaultId, id: &EntryId) -> Option<&Entry> {
         self.vaults.get(vault)?.entries.get(id)
+    }
+
+    fn entry_mut(&mut self, vault: &VaultId, id: &EntryId) -> Option<&mut Entry> {
+        self.vaults.get_mut(vault)?.entries.get_mut(id)
     }
 
     fn remove(&mut self, vault: &VaultId, id: &EntryId) {

@@ -54,8 +54,10 @@ impl Client {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        // The semaphore is never closed. The permit is held until the last answer is read, so that a
+        // The semaphores are never closed. The permit is held until the last answer is read, so that a
         // server in trouble has no more calls in flight than one that is well.
+        let is_for_values = matches!(request.operation, Operation::Item | Operation::File);
+        let _gate = if is_for_values { Some(self.gate.acquire().await) } else { None };
         let _permit = self.permits.acquire().await;
         self.budget.deposit();
         // Heartbeats may come after the last request.
@@ -170,6 +172,9 @@ impl Client {
         match host.note(&request.subject, failure, Instant::now().into_std()) {
             Suspicion::None => {}
             Suspicion::Test => progress.suspects.push(host),
+        }
+        if request.operation == Operation::Vaults && answer.is_ok() {
+            self.hosts.answered(host);
         }
         answer
     }

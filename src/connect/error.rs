@@ -117,6 +117,9 @@ pub enum Failure {
 pub enum Class {
     /// Connect cannot be asked just now: what was fetched before may serve.
     Unavailable,
+    /// The call waited too long for its turn under a limit of ours: that is no outage, and says nothing of
+    /// the server. Ask again later.
+    Throttled,
     /// Connect says no (401, 403). Believed only after a while, and nothing falls back meanwhile.
     Refused,
     /// Connect says that there is no such thing (404, archived). Believed as late as a refusal.
@@ -187,9 +190,6 @@ impl ConnectError {
             | Failure::Status { .. }
             | Failure::NotJson
             | Failure::NotConnect
-            | Failure::TooLarge(_)
-            | Failure::EntryTooLarge(_)
-            | Failure::TooMany(_)
             | Failure::Paused { .. }
             | Failure::Open { .. }
             | Failure::Throttled => Reason::ConnectUnavailable,
@@ -202,7 +202,10 @@ impl ConnectError {
                 }
             },
             Failure::FileTooLarge(_) => Reason::SecretTooLarge,
-            Failure::BadRequest
+            Failure::TooLarge(_)
+            | Failure::EntryTooLarge(_)
+            | Failure::TooMany(_)
+            | Failure::BadRequest
             | Failure::NotSendable
             | Failure::BadId
             | Failure::WrongItem
@@ -220,15 +223,15 @@ impl Failure {
             | Self::Status { .. }
             | Self::NotJson
             | Self::NotConnect
-            | Self::TooLarge(_)
-            | Self::EntryTooLarge(_)
-            | Self::TooMany(_)
             | Self::Paused { .. }
-            | Self::Open { .. }
-            | Self::Throttled => Class::Unavailable,
+            | Self::Open { .. } => Class::Unavailable,
+            Self::Throttled => Class::Throttled,
             Self::Unauthorized | Self::Forbidden => Class::Refused,
             Self::NotFound => Class::NotFound,
-            Self::BadRequest
+            Self::TooLarge(_)
+            | Self::EntryTooLarge(_)
+            | Self::TooMany(_)
+            | Self::BadRequest
             | Self::NotSendable
             | Self::FileTooLarge(_)
             | Self::BadId

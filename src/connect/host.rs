@@ -1,5 +1,6 @@
 //! The hosts of a client, and which of them may be asked now.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,17 +25,32 @@ pub struct HostState {
 pub(super) struct Hosts {
     pub(super) first: Host,
     pub(super) others: Vec<Host>,
+    /// The place of the one that the list of vaults came from last.
+    told: AtomicUsize,
 }
 
 impl Hosts {
+    pub(super) fn new(first: Host, others: Vec<Host>) -> Self {
+        Self { first, others, told: AtomicUsize::new(0) }
+    }
+
+    /// A host gave the list of vaults.
+    pub(super) fn answered(&self, host: &Host) {
+        let place = self.iter().position(|known| known.origin == host.origin);
+        self.told.store(place.unwrap_or_default(), Ordering::Relaxed);
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Host> {
         std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// The first host that nothing speaks against; the first of all where something does against each.
+    /// The host that gave the list of vaults last, while nothing speaks against it; else the first that nothing
+    /// speaks against, or the first of all where something does against each.
     pub(super) fn active(&self) -> &Host {
         let now = Instant::now();
-        self.iter().find(|host| host.is_well(now)).unwrap_or(&self.first)
+        let told = self.iter().nth(self.told.load(Ordering::Relaxed));
+        let mut candidates = told.into_iter().chain(self.iter());
+        candidates.find(|host| host.is_well(now)).unwrap_or(&self.first)
     }
 }
 

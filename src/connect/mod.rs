@@ -62,6 +62,9 @@ pub struct Client {
     http: reqwest::Client,
     hosts: Hosts,
     observer: Arc<dyn Observer>,
+    /// Those who ask for values, as many as may be in flight at all: however many wait here, a list that
+    /// everybody depends on waits for one call at most.
+    gate: Semaphore,
     permits: Semaphore,
     rate: Rate,
     budget: Budget,
@@ -92,10 +95,12 @@ impl Client {
         let (origins, http) = (config.origins()?, config.http()?);
         let mut hosts = origins.into_iter().map(host);
         let first = hosts.next().ok_or(BuildError::Host)?;
+        let concurrency = config.concurrency.clamp(1, Semaphore::MAX_PERMITS);
         Ok(Self {
-            hosts: Hosts { first, others: hosts.collect() },
+            hosts: Hosts::new(first, hosts.collect()),
             http,
-            permits: Semaphore::new(config.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            gate: Semaphore::new(concurrency),
+            permits: Semaphore::new(concurrency),
             rate: Rate::new(config.requests_per_second),
             budget: Budget::full(),
             retries: config.retries,
@@ -110,7 +115,8 @@ impl Client {
         })
     }
 
-    /// The origin that the next call goes to first.
+    /// The origin that the list of vaults came from last, as long as nothing speaks against it; else the first
+    /// that nothing speaks against.
     #[must_use]
     pub fn active_host(&self) -> &str {
         &self.hosts.active().origin

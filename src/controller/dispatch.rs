@@ -99,5 +99,9 @@ fn publish(queue: &Queue<ObjectKey>, reconciler: &Reconciler) {
         reconciler.metrics.queued(state, count);
     }
     reconciler.metrics.oldest_waits(queue.oldest_wait().unwrap_or_default());
-    reconciler.metrics.known_requests(reconciler.knowledge.index.requests().len());
+    let index = &reconciler.knowledge.index;
+    reconciler.metrics.known_requests(index.request_count());
+    let stale = index.stale_since();
+    let oldest = stale.iter().min().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+    reconciler.metrics.stale_requests(stale.len(), oldest);
 }

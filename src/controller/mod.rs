@@ -255,9 +255,9 @@ async fn tend(cache: Cache, settings: Settings, metrics: Arc<Metrics>) {
     loop {
         due.tick().await;
         cache.sweep(settings.refusal_confirm);
-        let (classes, oldest) = cache.figures();
+        let classes = cache.figures();
         let classes = classes.iter().map(|(name, f)| (&**name, f.bytes, f.entries));
-        metrics.cache.kept(classes, oldest, cache.evicted());
+        metrics.cache.kept(classes, cache.evicted());
     }
 }
 

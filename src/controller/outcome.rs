@@ -84,12 +84,19 @@ impl Reconciler {
             && receipt.is_some_and(|r| r.basis == basis(&subject.rendering, &listed))
     }
 
-    pub(super) fn confirmed(&self, subject: &Subject<'_>, record: Option<String>) -> Ended {
+    pub(super) fn confirmed(
+        &self,
+        subject: &Subject<'_>,
+        grant: &Grant,
+        record: Option<String>,
+    ) -> Ended {
         self.with_memory(subject.key, |m| {
             m.refused = None;
             m.lagging = None;
         });
         let sync = subject.status.as_ref().and_then(|s| s.sync.clone());
+        let uid = subject.receipt.as_ref().map(|r| r.secret_uid.as_str()).unwrap_or_default();
+        let record = self.audit_source(subject, grant, uid, Source::Connect).or(record);
         let next = match sync {
             // Whatever it was made of, 1Password says now that it holds just that.
             Some(sync) => {
@@ -111,7 +118,9 @@ impl Reconciler {
         record: Option<String>,
     ) -> Ended {
         let Delivered { items, keys, source, stale, written, record: change_record } = delivered;
-        let record = change_record.or(record);
+        let uid = written.receipt.secret_uid.as_str();
+        let record =
+            change_record.or_else(|| self.audit_source(subject, &grant, uid, source)).or(record);
         let previous = subject.status.as_ref().and_then(|s| s.sync.as_ref());
         let same_content = written.change == SecretChange::Retagged
             || match &subject.receipt {
@@ -178,7 +187,8 @@ impl Reconciler {
         let class = error.class();
         if class == Class::Moved || error.reason() == Reason::ItemNotFound {
             for item in grant.facts().items() {
-                let _ = server.look_again(&item.vault_id, || true);
+                let may_look = || self.knowledge.looks.take(&subject.key.namespace);
+                let _ = server.look_again(&item.vault_id, may_look);
             }
         }
         let since = match class {
@@ -196,7 +206,7 @@ impl Reconciler {
                     }
                 })
             }
-            Class::Unavailable | Class::Invalid => {
+            Class::Unavailable | Class::Throttled | Class::Invalid => {
                 self.interrupt_refusal(subject);
                 SystemTime::now()
             }

@@ -173,7 +173,7 @@ impl Reconciler {
         let is_foreign = subject.state == SecretState::Foreign;
         let is_at_hand = is_current && subject.refresh_wanted().is_none();
         let order = order.filter(|_| !is_at_hand && !is_foreign);
-        let asks = order.as_ref().is_some_and(|order| self.fetcher.asks(order));
+        let asks = order.as_ref().is_some_and(Order::asks);
         let _place = if asks { Some(server.try_permit().ok_or(Unended::NoPlace)?) } else { None };
         // After the place, so that the worker is taken back before it is free for another.
         let _lent = asks.then(|| {
@@ -199,7 +199,7 @@ impl Reconciler {
             (None, Some(trouble)) => self.troubled(subject, trouble),
             (None, None) => {
                 self.warmer.offer(subject.key, &grant, upstream, subject.staleness);
-                return Ok(self.confirmed(subject, record));
+                return Ok(self.confirmed(subject, &grant, record));
             }
         };
         Ok(Ended { record, ..ended })

@@ -189,6 +189,23 @@ impl Reconciler {
         )
     }
 
+    /// Records that a Secret which was made of one source is as another one has it, without a write.
+    pub(super) fn audit_source(
+        &self,
+        subject: &Subject<'_>,
+        grant: &Grant,
+        uid: &str,
+        source: Source,
+    ) -> Option<String> {
+        let before = subject.status.as_ref()?.sync.as_ref()?.source;
+        if before == source {
+            return None;
+        }
+        let (facts, change) = (grant.facts(), SecretChange::Confirmed.as_str());
+        let (request, decision) = (&facts.request, grant.decision());
+        self.audit_change(subject.key, request, Some(facts), decision, uid, (change, source))
+    }
+
     /// Records a change of the Secret, and counts it.
     fn audit_change(
         &self,

@@ -71,6 +71,10 @@ pub(super) struct ServerTask {
     /// How many of the two lists of the operator's namespace are still to come: before that, a token that
     /// was not told of yet is not missing.
     lists_to_come: u8,
+    /// Whether records of servers that are no more were looked for.
+    orphans_gone: bool,
+    /// Whether all ConnectServers are known.
+    servers_listed: bool,
     /// Held until all servers are known: before that, a server that was not told of yet is not missing.
     latch: Latch,
 }
@@ -105,6 +109,8 @@ impl ServerTask {
             keepers: HashMap::new(),
             epoch: 0,
             lists_to_come: 2,
+            orphans_gone: false,
+            servers_listed: false,
             latch,
         }
     }
@@ -126,6 +132,7 @@ impl ServerTask {
             Message::Listed => {
                 self.lists_to_come = self.lists_to_come.saturating_sub(1);
                 self.refresh_where(|_| true).await;
+                self.drop_orphans().await;
             }
             Message::ConfigMap(name) => {
                 self.refresh_where(|spec| {
@@ -160,6 +167,8 @@ impl ServerTask {
                 for name in gone {
                     self.deleted(&name).await;
                 }
+                self.servers_listed = true;
+                self.drop_orphans().await;
                 self.latch.done();
             }
             Event::Delete(server) => {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::examine::Upstream;
-use crate::fetch::{Fallback, Fetcher, Order, Reach, Staleness, class_of};
+use crate::fetch::{Fallback, Fetcher, Order, Reach, Staleness};
 use crate::index::ObjectKey;
-use crate::policy::{Grant, ItemIdentity};
+use crate::policy::Grant;
 use crate::telemetry::Metrics;
 use crate::vaults::Health;
 
@@ -39,6 +39,19 @@ struct Job {
     staleness: Staleness,
 }
 
+impl Job {
+    fn order(&self) -> Order<'_> {
+        Order {
+            grant: &self.grant,
+            server: &self.upstream.server,
+            spec: &self.upstream.spec,
+            reach: Reach::Ahead,
+            fallback: Fallback::HasSecret,
+            staleness: self.staleness,
+        }
+    }
+}
+
 /// The most requests that wait in one line.
 const CAPACITY: usize = 16_384;
 
@@ -65,21 +78,15 @@ impl Warmer {
         if !upstream.spec.warms() {
             return;
         }
-        let facts = grant.facts();
-        let scope = upstream.server.scope();
-        let is_kept = |item: &ItemIdentity| {
-            let class = class_of(&upstream.spec, &item.vault_name, staleness);
-            class.ttl.is_none() || scope.has(item, facts.version_of(item))
-        };
-        if facts.items().all(is_kept) || !self.shared.enter(request) {
-            return;
-        }
         let job = Job {
             request: request.clone(),
             grant: grant.clone(),
             upstream: upstream.clone(),
             staleness,
         };
+        if job.order().is_kept() || !self.shared.enter(request) {
+            return;
+        }
         if self.line(upstream.server.name()).try_send(job).is_err() {
             self.shared.leave(request);
         }
@@ -116,16 +123,7 @@ impl Shared {
                 None => tokio::time::sleep(self.pause).await,
             }
         };
-        self.fetcher
-            .warm(&Order {
-                grant: &job.grant,
-                server,
-                spec: &job.upstream.spec,
-                reach: Reach::Ask,
-                fallback: Fallback::HasSecret,
-                staleness: job.staleness,
-            })
-            .await;
+        self.fetcher.warm(&job.order()).await;
         drop(place);
         (self.on_free)(server.name());
     }

@@ -89,7 +89,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, T: Send + Sync + 'static> Fli
 
     fn remember(&self, key: &K, error: &ConnectError) {
         let time = match error.class() {
-            Class::Moved => return,
+            Class::Moved | Class::Throttled => return,
             _ if error.reason() == crate::api::Reason::ItemNotFound => self.absent_for,
             _ => self.failed_for,
         };

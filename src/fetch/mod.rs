@@ -3,10 +3,11 @@
 
 mod fallback;
 mod flight;
+mod kept;
 mod limits;
 mod values;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,12 +22,13 @@ pub use values::{Stale, Substitute, Values};
 
 use crate::api::{ConnectServerSpec, Source};
 use crate::cache::{Class as CacheClass, Lookup, Part};
-use crate::connect::{Class, ConnectError, FileContent, Found, Item};
+use crate::connect::{Class, ConnectError, FileContent, Item};
 use crate::kube_io::KubeIo;
 use crate::policy::{Grant, GrantedRef, ItemIdentity, KeptRef};
 use crate::telemetry::Metrics;
 use crate::vaults::{Server, Trouble};
 use flight::{Flights, Joined, Landing};
+use kept::files_of;
 
 /// The most items of one request that are asked for at the same time.
 const AT_ONCE: usize = 8;
@@ -68,6 +70,8 @@ pub struct Order<'g> {
 pub enum Reach<'g> {
     /// For what is not kept and current.
     Ask,
+    /// The same, and nobody waits for it.
+    Ahead,
     /// For everything: somebody wants to be sure.
     Revalidate,
     /// Not at all: it is known not to answer.
@@ -144,21 +148,6 @@ impl Fetcher {
     /// Ends what is under way, and whatever comes after: nothing has been written for it yet.
     pub fn stop(&self) {
         self.stop.cancel();
-    }
-
-    /// Whether Connect will be asked for some of it.
-    #[must_use]
-    pub fn asks(&self, order: &Order<'_>) -> bool {
-        match order.reach {
-            Reach::Down(_) => false,
-            Reach::Revalidate => true,
-            Reach::Ask => order.grant.items().any(|granted| {
-                let identity = granted.identity();
-                let class = class_of(order.spec, &identity.vault_name, order.staleness);
-                let version = order.grant.facts().version_of(identity);
-                !order.server.scope().is_fresh(identity, version, &class)
-            }),
-        }
     }
 
     /// Has the items of the grant that are not kept fetched, and kept, without handing them out. A failure is
@@ -242,14 +231,16 @@ impl Fetcher {
         let version = order.grant.facts().version_of(identity);
         let look = || order.server.scope().item(granted, version, &class);
         let ask = || self.ask(order, kept, version, &class);
-        let item = self.obtain(order, (identity, &class), look, ask).await?;
+        let of = (identity, &Part::Fields);
+        let item = self.obtain(order, of, &class, look, ask).await?;
         let mut files = Vec::new();
         for file in files_of(order.grant, identity, &item.value) {
             let Some(kept) = order.grant.kept(identity) else { continue };
             let version = item.value.version;
             let look = || order.server.scope().file(granted, &file, version, &class);
             let ask = || self.ask_file(order, kept, (&file, version), &class);
-            let had = self.obtain(order, (identity, &class), look, ask).await?;
+            let of = (identity, &Part::File(file.clone()));
+            let had = self.obtain(order, of, &class, look, ask).await?;
             files.push((file, had));
         }
         Ok(HadItem { item, files })
@@ -259,7 +250,8 @@ impl Fetcher {
     async fn obtain<T, F>(
         &self,
         order: &Order<'_>,
-        (identity, class): (&ItemIdentity, &CacheClass),
+        (identity, part): (&ItemIdentity, &Part),
+        class: &CacheClass,
         look: impl Fn() -> Lookup<T>,
         ask: impl FnOnce() -> F,
     ) -> Result<Had<T>, FetchError>
@@ -273,16 +265,25 @@ impl Fetcher {
             Lookup::Missing => "missing",
         };
         self.metrics.cache.looked_up(order.server.name(), result);
+        let is_ahead = matches!(order.reach, Reach::Ahead);
+        if !is_ahead && order.server.scope().first_use_of_ahead(identity, part) {
+            self.metrics.cache.warmed(order.server.name(), "used");
+        }
         let error = match (order.reach, lookup) {
-            (Reach::Ask, Lookup::Fresh(value, _)) => {
+            (Reach::Ask | Reach::Ahead, Lookup::Fresh(value, _)) => {
                 return Ok(Had { value: Arc::new(value), source: Source::Connect, stale: None });
             }
             (Reach::Down(trouble), lookup) => {
                 return stale(lookup, class, &trouble.error)
                     .ok_or_else(|| FetchError::of(&trouble.error, identity));
             }
-            (Reach::Ask | Reach::Revalidate, _) => match ask().await {
-                Some(Ok(value)) => return Ok(Had { value, source: Source::Connect, stale: None }),
+            (Reach::Ask | Reach::Ahead | Reach::Revalidate, _) => match ask().await {
+                Some(Ok(value)) => {
+                    if is_ahead {
+                        order.server.scope().came_ahead(identity, part);
+                    }
+                    return Ok(Had { value, source: Source::Connect, stale: None });
+                }
                 Some(Err(error)) => error,
                 None if self.stop.is_cancelled() => return Err(FetchError::Stopping),
                 None => return Err(FetchError::BrokenOff(Box::new(identity.clone()))),
@@ -306,7 +307,7 @@ impl Fetcher {
         let key = (scope.id(), identity, Part::Fields);
         let namespace: Arc<str> = order.grant.facts().request.namespace.as_str().into();
         let (client, class) = (order.server.client().clone(), class.clone());
-        let may_be_kept = matches!(order.reach, Reach::Ask);
+        let may_be_kept = !matches!(order.reach, Reach::Revalidate);
         let fetch = self.items.join(key, || async move {
             // Somebody else's fetch may have ended between the look and the start of this one.
             if may_be_kept
@@ -354,18 +355,6 @@ impl Fetcher {
             self.metrics.cache.coalesced(order.server.name());
         }
     }
-}
-
-/// The files of an item that references of the grant mean, each once.
-fn files_of(grant: &Grant, identity: &ItemIdentity, item: &Item) -> BTreeSet<Arc<str>> {
-    let references = grant.facts().references.iter().filter(|r| r.item == *identity);
-    let found = references.filter_map(|r| item.find(r.section.as_deref(), &r.field, r.wanted).ok());
-    found
-        .filter_map(|found| match found {
-            Found::File(file) => Some(file.id.as_str().into()),
-            Found::Text(_) | Found::PrivateKey(_) => None,
-        })
-        .collect()
 }
 
 /// What is kept, of something that Connect cannot be asked about, as long as its class lets it serve.

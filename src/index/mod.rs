@@ -8,6 +8,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::SystemTime;
 
 pub use table::{Change, Versioned};
 pub use view::{
@@ -168,6 +169,18 @@ impl Index {
     #[must_use]
     pub fn namespace_labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
         self.read().namespaces.get(name).map(|n| n.labels.clone())
+    }
+
+    /// How many requests there are.
+    #[must_use]
+    pub fn request_count(&self) -> usize {
+        self.read().requests.keys().count()
+    }
+
+    /// Since when the Secrets of requests are not confirmed, by their status: of each request whose is not.
+    #[must_use]
+    pub fn stale_since(&self) -> Vec<SystemTime> {
+        self.read().requests.values().filter_map(|entry| entry.stale_since).collect()
     }
 
     /// Every request.

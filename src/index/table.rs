@@ -149,6 +149,10 @@ impl<K: Eq + Hash + Clone, V: Versioned> Table<K, V> {
         self.rows.get(key).map(|row| row.value.clone())
     }
 
+    pub(super) fn values(&self) -> impl Iterator<Item = &Arc<V>> {
+        self.rows.values().map(|row| &row.value)
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
         self.rows.keys()
     }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -101,6 +102,8 @@ pub struct RequestEntry {
     pub secret_name: Arc<str>,
     /// What somebody wrote into the annotation that asks for 1Password to be asked anew, if it is short enough.
     pub refresh_requested: Option<Box<str>>,
+    /// Since when its Secret is not confirmed, by its status.
+    pub stale_since: Option<SystemTime>,
     /// How many records its history has.
     pub history_len: usize,
     spec: Box<str>,
@@ -113,6 +116,8 @@ impl RequestEntry {
         let name = metadata.name.as_deref()?;
         let text_at = |pointer: &str| view.spec.pointer(pointer).and_then(Value::as_str);
         let mut status = CredentialRequestStatus::deserialize(&view.status).ok();
+        let stale_since = status.as_ref().and_then(|s| s.sync.as_ref()?.stale_since.as_ref());
+        let stale_since = stale_since.map(|time| SystemTime::from(time.0));
         let history_len = status.as_ref().map_or(0, |s| s.history.len());
         if let Some(status) = &mut status {
             status.history = Vec::new();
@@ -125,6 +130,7 @@ impl RequestEntry {
             server: text_at("/serverRef/name").unwrap_or("default").into(),
             secret_name: text_at("/target/name").unwrap_or(name).into(),
             refresh_requested: refresh_requested(metadata).map(Into::into),
+            stale_since,
             history_len,
             spec: view.spec.to_string().into(),
             status: status.and_then(|s| serde_json::to_string(&s).ok()).map(Into::into),

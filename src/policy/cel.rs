@@ -158,6 +158,7 @@ mod tests {
             "sets.contains(['url', 'password'], refs.map(r, r.field))",
             "has(namespace.labels.team)",
             "request.secretName.lowerAscii() == 'orders'",
+            "request.fallbackSecret == ''",
         ] {
             assert_eq!(eval(source), Ok(true), "{source}");
         }

@@ -40,6 +40,8 @@ pub struct RequestFacts {
     pub claimed_environment: Option<String>,
     /// The ServiceAccount of the consumer, as claimed.
     pub claimed_consumer: Option<String>,
+    /// The Secret that may stand in while 1Password cannot be asked.
+    pub fallback_secret: Option<String>,
     /// A digest of the whole spec.
     pub spec_digest: [u8; 32],
 }
@@ -69,6 +71,7 @@ impl RequestFacts {
             purpose: spec.purpose.clone(),
             claimed_environment: spec.environment.clone(),
             claimed_consumer: spec.consumer.as_ref().map(|c| c.service_account_name.clone()),
+            fallback_secret: spec.fallback_secret().map(str::to_owned),
             spec_digest: Sha256::digest(&canonical).into(),
         }
     }

@@ -23,6 +23,7 @@ pub(super) fn facts() -> Facts {
             purpose: "orders".to_owned(),
             claimed_environment: None,
             claimed_consumer: None,
+            fallback_secret: None,
             spec_digest: [7; 32],
         },
         namespace: NamespaceFacts {

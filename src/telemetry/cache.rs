@@ -19,7 +19,6 @@ pub struct CacheMetrics {
     evicted: Gauge,
     bytes: Family<ClassLabel, Gauge>,
     entries: Family<ClassLabel, Gauge>,
-    oldest: Gauge<f64, AtomicU64>,
     warming: Gauge,
     warmed: Family<LookupLabels, Counter>,
     persisted: Family<LookupLabels, Counter>,
@@ -59,7 +58,6 @@ impl CacheMetrics {
             evicted: Gauge::default(),
             bytes: Family::default(),
             entries: Family::default(),
-            oldest: Gauge::default(),
             warming: Gauge::default(),
             warmed: Family::default(),
             persisted: Family::default(),
@@ -101,12 +99,6 @@ impl CacheMetrics {
         );
         registry.register("cache_bytes", "Sealed bytes in the cache", self.bytes.clone());
         registry.register("cache_entries", "Values in the cache", self.entries.clone());
-        registry.register_with_unit(
-            "cache_oldest_confirmation",
-            "How long ago the cached value that was confirmed least recently was",
-            Unit::Seconds,
-            self.oldest.clone(),
-        );
         registry.register(
             "cache_warming",
             "Requests whose items are to be fetched ahead",
@@ -167,12 +159,7 @@ impl CacheMetrics {
     }
 
     /// How much is kept, in classes of a name, bytes and entries; others are empty.
-    pub fn kept<'c>(
-        &self,
-        classes: impl Iterator<Item = (&'c str, usize, usize)>,
-        oldest: Duration,
-        evicted: u64,
-    ) {
+    pub fn kept<'c>(&self, classes: impl Iterator<Item = (&'c str, usize, usize)>, evicted: u64) {
         self.bytes.clear();
         self.entries.clear();
         for (class, bytes, entries) in classes {
@@ -180,7 +167,6 @@ impl CacheMetrics {
             self.bytes.get_or_create(&label).set(i64::try_from(bytes).unwrap_or(i64::MAX));
             self.entries.get_or_create(&label).set(i64::try_from(entries).unwrap_or(i64::MAX));
         }
-        self.oldest.set(oldest.as_secs_f64());
         self.evicted.set(i64::try_from(evicted).unwrap_or(i64::MAX));
     }
 
@@ -189,7 +175,7 @@ impl CacheMetrics {
         self.warming.set(i64::try_from(requests).unwrap_or(i64::MAX));
     }
 
-    /// An item was fetched ahead: `ok`, or a reason.
+    /// An item was fetched ahead, `ok` or with a reason; or one that had been was `used` for the first time.
     pub fn warmed(&self, server: &str, result: &'static str) {
         self.warmed.get_or_create(&LookupLabels { server: server.to_owned(), result }).inc();
     }

@@ -32,6 +32,8 @@ pub struct Metrics {
     poll_timestamp: Family<ServerLabel, Gauge<f64, AtomicU64>>,
     queue: Family<LaneLabel, Gauge>,
     requests: Gauge,
+    stale_requests: Gauge,
+    oldest_stale: Gauge<f64, AtomicU64>,
     oldest_wait: Gauge<f64, AtomicU64>,
     panics: Counter,
     events_dropped: Counter,
@@ -117,6 +119,8 @@ impl Metrics {
             poll_timestamp: Family::default(),
             queue: Family::default(),
             requests: Gauge::default(),
+            stale_requests: Gauge::default(),
+            oldest_stale: Gauge::default(),
             oldest_wait: Gauge::default(),
             panics: Counter::default(),
             events_dropped: Counter::default(),
@@ -182,6 +186,17 @@ impl Metrics {
             self.oldest_wait.clone(),
         );
         registry.register("requests", "Requests that are known", self.requests.clone());
+        registry.register(
+            "stale_requests",
+            "Requests whose Secret is not confirmed by 1Password at present",
+            self.stale_requests.clone(),
+        );
+        registry.register_with_unit(
+            "oldest_stale",
+            "How long the Secret that is unconfirmed longest has been so",
+            Unit::Seconds,
+            self.oldest_stale.clone(),
+        );
         registry.register("reconcile_panics", "Reconciles that panicked", self.panics.clone());
         registry.register(
             "events_dropped",
@@ -301,6 +316,12 @@ impl Metrics {
     /// How many requests are known.
     pub fn known_requests(&self, count: usize) {
         self.requests.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How many requests have a Secret that is not confirmed at present, and for how long the first of them.
+    pub fn stale_requests(&self, count: usize, oldest: Duration) {
+        self.stale_requests.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.oldest_stale.set(oldest.as_secs_f64());
     }
 
     /// An Event was dropped.

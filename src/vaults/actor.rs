@@ -37,6 +37,8 @@ pub(super) struct Actor {
     /// The same of items in lists: not every server tells the version of a vault.
     pub(super) lists_went_back: BTreeMap<Arc<str>, Instant>,
     pub(super) next_health: Instant,
+    /// The host that the last list of vaults came from.
+    pub(super) active_host: String,
 }
 
 /// What there is to do.
@@ -178,6 +180,11 @@ impl Actor {
         if changed {
             (self.on_news)(News::Vaults);
         }
+        if self.client.active_host() != self.active_host {
+            // What is known of the one before is not known of this one.
+            self.client.active_host().clone_into(&mut self.active_host);
+            self.next_health = Instant::now();
+        }
         if before.health != Health::Good {
             tracing::info!(server = %self.name, "the server answers");
             (self.on_news)(News::Health);
@@ -187,13 +194,18 @@ impl Actor {
     }
 
     fn failed(&mut self, error: ConnectError) {
+        if error.class() == Class::Throttled {
+            // Nothing was sent, and nothing is known of the server.
+            tracing::debug!(server = %self.name, %error, "a poll was not sent");
+            return;
+        }
         let before = self.current();
         self.failures += 1;
         let since = match error.class() {
             Class::Refused | Class::NotFound => {
                 *self.refused_since.get_or_insert_with(SystemTime::now)
             }
-            Class::Unavailable | Class::Invalid | Class::Moved => {
+            Class::Unavailable | Class::Throttled | Class::Invalid | Class::Moved => {
                 self.refused_since = None;
                 self.last_good
             }
@@ -304,7 +316,9 @@ impl Actor {
         let since = match (same, error.class()) {
             (Some(trouble), _) => trouble.since,
             (None, Class::Refused | Class::NotFound) => SystemTime::now(),
-            (None, Class::Unavailable | Class::Invalid | Class::Moved) => self.last_good,
+            (None, Class::Unavailable | Class::Throttled | Class::Invalid | Class::Moved) => {
+                self.last_good
+            }
         };
         let is_refusal = matches!(error.class(), Class::Refused | Class::NotFound);
         if is_refusal && self.is_believed(since) {

@@ -2,10 +2,12 @@
 //! Names and versions only; a value is never here.
 
 mod actor;
+mod listing;
 mod server;
 mod snapshot;
 mod view;
 
+pub use listing::{ListedItem, Listing};
 pub use server::{ActorConfig, InUse, Server};
-pub use snapshot::{Found, GoneVault, ListedItem, Listing, Snapshot, Unresolved, VaultEntry};
+pub use snapshot::{Found, GoneVault, Snapshot, Unresolved, VaultEntry};
 pub use view::{Health, News, Trouble, View};

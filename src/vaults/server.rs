@@ -126,6 +126,7 @@ impl Server {
             went_back: BTreeMap::new(),
             lists_went_back: BTreeMap::new(),
             next_health: Instant::now(),
+            active_host: String::new(),
         };
         tokio::spawn(actor.run());
         Self {

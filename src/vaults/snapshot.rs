@@ -1,9 +1,10 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::listing::{ListedItem, Listing};
 use crate::cache::Record;
-use crate::connect::{ItemSummary, State, Vault};
+use crate::connect::Vault;
 use crate::policy::{Access, ItemIdentity};
 use crate::reference::{Reference, fold, select};
 
@@ -58,28 +59,6 @@ impl VaultEntry {
     pub fn is_unmoved(&self) -> bool {
         self.listing.as_ref().is_some_and(|l| l.guard.is_some() && l.guard == self.content_version)
     }
-}
-
-/// The items of a vault that can be referred to: archived and deleted ones are not among them.
-#[derive(Debug, Default)]
-pub struct Listing {
-    /// The content version that was read before the list, so that a change in between is seen again.
-    pub guard: Option<i64>,
-    items: Vec<ListedItem>,
-    by_id: HashMap<Arc<str>, usize>,
-    by_title: HashMap<Arc<str>, Vec<usize>>,
-    by_folded_title: HashMap<String, Vec<usize>>,
-}
-
-/// An item of a [`Listing`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ListedItem {
-    /// Its id.
-    pub id: Arc<str>,
-    /// Its canonical title.
-    pub title: Arc<str>,
-    /// Its version.
-    pub version: i64,
 }
 
 /// What a reference means.
@@ -231,7 +210,7 @@ impl Snapshot {
         let mut next = self.clone();
         for vault in next.vaults.iter_mut().filter(|v| *v.id == *vault_id) {
             vault.listing =
-                vault.listing.as_ref().map(|l| Arc::new(Listing::of(None, l.items.clone())));
+                vault.listing.as_ref().map(|l| Arc::new(Listing::of(None, l.items().to_vec())));
         }
         next
     }
@@ -332,70 +311,6 @@ impl Snapshot {
                 ids: several.iter().map(|i| i.id.clone()).collect(),
             }),
         }
-    }
-}
-
-impl Listing {
-    /// The list of a vault, guarded by the content version that was read before it.
-    #[must_use]
-    pub fn new(guard: Option<i64>, summaries: Vec<ItemSummary>) -> Self {
-        let mut items: Vec<ListedItem> = summaries
-            .into_iter()
-            .filter(|s| s.state == State::Active)
-            .map(|s| ListedItem { id: s.id, title: s.title, version: s.version })
-            .collect();
-        items.sort();
-        Self::of(guard, items)
-    }
-
-    fn of(guard: Option<i64>, items: Vec<ListedItem>) -> Self {
-        let mut listing = Self { guard, ..Self::default() };
-        for (position, item) in items.iter().enumerate() {
-            listing.by_id.insert(item.id.clone(), position);
-            listing.by_title.entry(item.title.clone()).or_default().push(position);
-            listing.by_folded_title.entry(fold(&item.title)).or_default().push(position);
-        }
-        listing.items = items;
-        listing
-    }
-
-    /// Whether the list is the one before, though the vault has moved meanwhile: then it may be that of a replica
-    /// which has not heard of that yet.
-    #[must_use]
-    pub fn repeats(&self, before: &Self) -> bool {
-        self.guard.is_some() && self.guard != before.guard && self.items == before.items
-    }
-
-    /// Whether an item has a lower version than in a list before.
-    #[must_use]
-    pub fn is_behind(&self, before: &Self) -> bool {
-        self.items.iter().any(|item| {
-            let known = before.by_id.get(&item.id).and_then(|p| before.items.get(*p));
-            known.is_some_and(|known| item.version < known.version)
-        })
-    }
-
-    /// The items, in a fixed order.
-    #[must_use]
-    pub fn items(&self) -> &[ListedItem] {
-        &self.items
-    }
-
-    fn exact(&self, spelled: &str) -> impl Iterator<Item = &ListedItem> {
-        let by_id = self.by_id.get(spelled);
-        let by_title = self.by_title.get(spelled).into_iter().flatten();
-        by_id
-            .into_iter()
-            .chain(by_title.filter(move |p| Some(*p) != by_id))
-            .filter_map(|p| self.items.get(*p))
-    }
-
-    fn folded(&self, spelled: &str) -> impl Iterator<Item = &ListedItem> {
-        self.by_folded_title
-            .get(&fold(spelled))
-            .into_iter()
-            .flatten()
-            .filter_map(|p| self.items.get(*p))
     }
 }
 

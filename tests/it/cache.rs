@@ -142,6 +142,8 @@ async fn what_standing_grants_use_is_fetched_ahead_after_a_restart_and_serves_in
         bed.wait_reason(name, Reason::ServedFromCache).await;
         bed.wait_value(name, "password", &bed.value(item, "password")).await;
     }
+    let used = operator.metric("portcullis_cache_warmed_total", &[("result", "used")]);
+    assert_eq!(used, 2.0, "each of both served");
     operator.stop().await;
 }
 

@@ -1,9 +1,13 @@
 //! Files of items, from Connect to the Secret.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use portcullis::api::{Reason, Source};
 use portcullis_test_support::connect_dev::{FaultKind, FaultSpec, FileSpec, ItemSpec};
-use portcullis_test_support::{Bed, condition};
+use portcullis_test_support::{Bed, condition, wait};
+use serde_json::json;
 
+const ITEM: &str = "GET /v1/vaults/{v}/items/{i}";
 const CONTENT: &str = "GET /v1/vaults/{v}/items/{i}/files/{f}/content";
 const REFERENCE: &str = "op://services/tls/ca.bundle";
 
@@ -91,6 +95,56 @@ async fn in_an_outage_a_file_is_served_from_the_cache() {
     bed.request_data("two", &[("ca", REFERENCE)]).await;
     let request = bed.wait_reason("two", Reason::ServedFromCache).await;
     assert_eq!(request.status.unwrap().sync.unwrap().source, Source::Cache);
+    wait_bytes(&bed, "two", &bytes(&bed, 1)).await;
+    wait::until("the metric to tell of the outage", wait::WAIT, async || {
+        let stale = operator.metric("portcullis_stale_requests", &[]);
+        let oldest = operator.metric("portcullis_oldest_stale_seconds", &[]);
+        if stale >= 1.0 && oldest > 0.0 { Ok(()) } else { Err(format!("{stale}, {oldest}")) }
+    })
+    .await;
+
+    bed.connect.restart().unwrap();
+    bed.wait_ready("two").await;
+    bed.wait_reason("two", Reason::Synced).await;
+    let lines = operator.audit.of("write", "two");
+    let last = &lines.last().unwrap()["secret"];
+    assert_eq!((&last["change"], &last["source"]), (&"confirmed".into(), &"Connect".into()));
+    wait::until("the metric to tell of its end", wait::WAIT, async || {
+        let stale = operator.metric("portcullis_stale_requests", &[]);
+        if stale == 0.0 { Ok(()) } else { Err(stale.to_string()) }
+    })
+    .await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_kept_is_fetched_ahead_though_its_item_is() {
+    let bed = furnished("file-ahead").await;
+    bed.patch_server(json!({"spec": {"cache": {"warm": true}}})).await;
+    let operator = bed.operator().await;
+    bed.request_data("one", &[("ca", REFERENCE)]).await;
+    bed.wait_ready("one").await;
+    operator.stop().await;
+    bed.connect.reset_requests();
+    // The item is fetched, and its file with it only at the second try.
+    let fault = FaultKind::Status { code: 400, message: "no".to_owned() };
+    bed.connect.fault(FaultSpec::new(fault).on(CONTENT).times(1));
+    let operator = bed.operator().await;
+    let looks = AtomicUsize::new(0);
+    wait::until("the file to be fetched ahead", wait::WAIT, async || {
+        // Each look at the request offers it again.
+        let purpose = format!("look {}", looks.fetch_add(1, Ordering::Relaxed));
+        bed.patch_request("one", json!({"spec": {"purpose": purpose}})).await;
+        let warmed = operator.metric("portcullis_cache_warmed_total", &[("result", "ok")]);
+        if warmed == 1.0 { Ok(()) } else { Err(format!("{warmed}")) }
+    })
+    .await;
+    let requests = bed.connect.requests();
+    assert_eq!((requests.route(ITEM), requests.route(CONTENT)), (1, 2));
+    bed.connect.stop();
+    bed.wait_reason("one", Reason::ConnectUnavailable).await;
+    bed.request_data("two", &[("ca", REFERENCE)]).await;
+    bed.wait_reason("two", Reason::ServedFromCache).await;
     wait_bytes(&bed, "two", &bytes(&bed, 1)).await;
     operator.stop().await;
 }

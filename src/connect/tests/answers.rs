@@ -89,9 +89,9 @@ async fn a_body_beyond_the_limit_is_not_read() {
     ));
     for reply in [json("200 OK", &long), chunked] {
         let error = vaults_error(reply.clone()).await;
-        assert_eq!((error.failure(), error.class()), (Failure::TooLarge(8192), Class::Unavailable));
+        assert_eq!((error.failure(), error.class()), (Failure::TooLarge(8192), Class::Invalid));
         let error = item_error(reply).await;
-        assert_eq!((error.failure(), error.class()), (Failure::TooLarge(4096), Class::Unavailable));
+        assert_eq!((error.failure(), error.class()), (Failure::TooLarge(4096), Class::Invalid));
     }
     let just = format!("[{}]", " ".repeat(8190));
     let server = Server::start(json("200 OK", &just)).await;
@@ -110,7 +110,7 @@ async fn a_list_is_bounded_by_its_entries_too() {
         [(list(11, 100), Failure::TooMany(10)), (list(1, 4096), Failure::EntryTooLarge(4096))]
     {
         let error = vaults_error(json("200 OK", &body)).await;
-        assert_eq!((error.failure(), error.class()), (failure, Class::Unavailable));
+        assert_eq!((error.failure(), error.class()), (failure, Class::Invalid));
     }
 }
 

@@ -21,6 +21,35 @@ async fn the_first_host_gets_every_call_while_it_is_well() {
 }
 
 #[tokio::test]
+async fn the_active_host_is_the_one_that_the_last_list_of_vaults_came_from() {
+    let is_down = Arc::new(AtomicUsize::new(0));
+    let down = is_down.clone();
+    let first = Server::answering(move |_, _| match down.load(Ordering::SeqCst) {
+        0 => good(),
+        _ => Reply::Reset,
+    })
+    .await;
+    let second = Server::start(good()).await;
+    let client = client(config_of([&first, &second]));
+    client.vaults().await.unwrap();
+    assert_eq!(client.active_host(), first.origin);
+    is_down.store(1, Ordering::SeqCst);
+    client.items(VAULT).await.unwrap();
+    assert_eq!(client.active_host(), first.origin, "one list of items says nothing of a host");
+    client.vaults().await.unwrap();
+    assert_eq!(client.active_host(), second.origin);
+    let _ = client.health().await;
+    assert_eq!(
+        second.paths().last().unwrap(),
+        "/health",
+        "it is the active one that is asked how it is"
+    );
+    is_down.store(0, Ordering::SeqCst);
+    client.vaults().await.unwrap();
+    assert_eq!(client.active_host(), first.origin);
+}
+
+#[tokio::test]
 async fn a_call_goes_on_to_the_next_host_where_one_is_unavailable() {
     for reply in [
         json("500 X", &error_body(500)),

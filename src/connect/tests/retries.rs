@@ -125,7 +125,7 @@ async fn a_call_that_waits_too_long_for_its_turn_says_so() {
     let client = client(config);
     client.vaults().await.unwrap();
     let error = client.vaults().await.unwrap_err();
-    assert_eq!((error.failure(), error.class()), (Failure::Throttled, Class::Unavailable));
+    assert_eq!((error.failure(), error.class()), (Failure::Throttled, Class::Throttled));
     assert_silent(&error);
     assert_eq!((server.heads().len(), client.available_permits()), (1, 2));
 }
@@ -149,5 +149,30 @@ async fn every_request_is_told_of_with_what_came_of_it() {
         let config = ClientConfig { observer: told.clone(), ..config(&server.origin) };
         let _ = client(config).fetch_item(&identity("orders")).await;
         assert_eq!(*told.0.lock().unwrap(), [(Operation::Item, code, 1)]);
+    }
+}
+
+#[tokio::test]
+async fn a_list_waits_for_one_call_however_many_items_are_wanted() {
+    let server = Server::answering(|path, _| match path {
+        "/v1/vaults" => json("200 OK", "[]"),
+        _ => Reply::Stall("HTTP/1.1 200 OK\r\n"),
+    })
+    .await;
+    let call_timeout = Duration::from_millis(300);
+    let client =
+        Arc::new(client(ClientConfig { call_timeout, concurrency: 1, ..config(&server.origin) }));
+    let items: Vec<_> = (0..5)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.fetch_item(&identity("orders")).await.unwrap_err() })
+        })
+        .collect();
+    until(|| server.paths().len() == 1).await;
+    client.vaults().await.unwrap();
+    let paths = server.paths();
+    assert_eq!(paths.iter().position(|path| path == "/v1/vaults"), Some(1), "{paths:?}");
+    for item in items {
+        item.await.unwrap();
     }
 }

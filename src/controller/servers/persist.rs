@@ -20,7 +20,7 @@ use crate::telemetry::Metrics;
 use crate::vaults::Server;
 
 /// The value of [`PURPOSE_LABEL`] on a record.
-const PURPOSE_CACHE: &str = "cache";
+pub(super) const PURPOSE_CACHE: &str = "cache";
 /// The key of the Secret that holds the record.
 const RECORD_KEY: &str = "record";
 
@@ -60,7 +60,8 @@ impl Records {
         ObjectKey::new(&self.namespace, &format!("{}{vault}", self.prefix()))
     }
 
-    fn prefix(&self) -> String {
+    /// What the names of the records' Secrets begin with.
+    pub(super) fn prefix(&self) -> String {
         let digest = Sha256::digest(self.server.as_bytes());
         let short: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         format!("portcullis-cache-{short}-")
@@ -322,7 +323,7 @@ impl Keeper {
     }
 }
 
-fn expected(entry: &SecretEntry) -> Expected {
+pub(super) fn expected(entry: &SecretEntry) -> Expected {
     Expected { uid: entry.uid.to_string(), resource_version: entry.resource_version.to_string() }
 }
 

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 use super::connection::{connection_digest, unbuilt};
 use super::message::Message;
-use super::persist::{Keeper, Records, Restored};
+use super::persist::{Keeper, PURPOSE_CACHE, Records, Restored, expected};
 use super::{ServerTask, Slot, SlotState};
-use crate::api::{CacheEpoch, ConnectServerSpec, Persistence};
+use crate::api::{CacheEpoch, ConnectServerSpec, PURPOSE_LABEL, Persistence};
 use crate::cache::{Origin, Scope};
 use crate::connect::{Client, ClientConfig};
+use crate::index::{ObjectKey, SecretEntry};
+use crate::kube_io::ApiError;
 use crate::vaults::{ActorConfig, News, Server, Snapshot};
 
 impl ServerTask {
@@ -128,6 +132,36 @@ impl ServerTask {
         self.forget(name);
         if is_ours {
             self.records(name).drop_all(self.secrets.keys()).await;
+        }
+    }
+
+    /// Deletes, once, the records of servers that were deleted while no operator ran. Those of other classes have
+    /// their own operator, which may share the namespace.
+    pub(super) async fn drop_orphans(&mut self) {
+        if self.orphans_gone || !self.servers_listed || self.lists_to_come > 0 {
+            return;
+        }
+        self.orphans_gone = true;
+        let is_record = |metadata: &ObjectMeta| {
+            let purpose = metadata.labels.as_ref().and_then(|l| l.get(PURPOSE_LABEL));
+            purpose.is_some_and(|purpose| purpose == PURPOSE_CACHE)
+        };
+        let servers = self.known.keys().chain(self.elsewhere.keys());
+        let owned: Vec<String> = servers.map(|name| self.records(name).prefix()).collect();
+        let orphans = self.secrets.iter().filter(|(name, metadata)| {
+            is_record(metadata) && !owned.iter().any(|prefix| name.starts_with(prefix))
+        });
+        for (name, metadata) in orphans {
+            let key = ObjectKey::new(&self.config.namespace, name);
+            let Some(entry) = SecretEntry::from_meta(metadata) else { continue };
+            match self.config.io.delete_secret(&key, &expected(&entry)).await {
+                Ok(()) | Err(ApiError::NotFound) => {
+                    tracing::info!(secret = %key, "deleted the cache of a server that is no more");
+                }
+                Err(error) => {
+                    tracing::warn!(secret = %key, %error, "the cache of a server that is no more was not deleted");
+                }
+            }
         }
     }
 

@@ -64,7 +64,7 @@ pub(super) fn nesting(source: &str) -> usize {
 }
 
 /// The members of `request`.
-const REQUEST: [&str; 4] = ["claims", "name", "namespace", "secretName"];
+const REQUEST: [&str; 5] = ["claims", "fallbackSecret", "name", "namespace", "secretName"];
 /// The members of `request.claims`.
 const CLAIMS: [&str; 3] = ["consumer", "environment", "purpose"];
 /// The members of `namespace`.

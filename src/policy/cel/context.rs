@@ -13,6 +13,7 @@ struct RequestVariable<'a> {
     namespace: &'a str,
     name: &'a str,
     secret_name: &'a str,
+    fallback_secret: &'a str,
     claims: Claims<'a>,
 }
 
@@ -49,6 +50,7 @@ impl FactsContext {
             namespace: &facts.request.namespace,
             name: &facts.request.name,
             secret_name: &facts.request.secret_name,
+            fallback_secret: facts.request.fallback_secret.as_deref().unwrap_or_default(),
             claims: Claims {
                 purpose: &facts.request.purpose,
                 environment: facts.request.claimed_environment.as_deref().unwrap_or_default(),

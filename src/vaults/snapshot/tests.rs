@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::{AccessRow, Namespaces, VaultSelector};
+use crate::connect::{ItemSummary, State};
 use crate::policy::NamespaceFacts;
 use crate::reference::Wanted;
 

@@ -79,6 +79,27 @@ async fn while_the_first_host_is_down_the_second_one_serves_and_no_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn polls_alone_tell_which_host_answers() {
+    let bed = Bed::new("fh-polls").await;
+    let second = second_host(&bed).await;
+    let operator = bed.operator().await;
+    bed.request_data("good", &[("k", DB)]).await;
+    says(&bed, "good", Says::SYNCED).await;
+    active_host(&bed, &bed.connect.url()).await;
+    bed.connect.stop();
+    active_host(&bed, &second.url()).await;
+    server_says(&bed, "Ready", "True Connected").await;
+    wait::until("the second host to be asked how it is", wait::WAIT, async || {
+        let looks = second.requests().route("GET /health");
+        if looks > 0 { Ok(()) } else { Err("it was not".to_owned()) }
+    })
+    .await;
+    bed.connect.restart().unwrap();
+    active_host(&bed, &bed.connect.url()).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_of_the_first_host_is_not_taken_to_the_second_one() {
     let bed = Bed::new("fh-refused").await;
     let second = second_host(&bed).await;

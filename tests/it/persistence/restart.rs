@@ -8,8 +8,8 @@ use portcullis_test_support::{Bed, condition, wait};
 use serde_json::json;
 
 use super::{
-    KeyFolder, assert_heals, assert_nothing_serves, bytes, ended_in_an_outage, keeping, records,
-    wait_persisted, wait_record, wait_served, wait_synced,
+    KeyFolder, assert_heals, assert_nothing_serves, bytes, ended_in_an_outage, keeping,
+    operator_secrets, records, wait_persisted, wait_record, wait_served, wait_synced,
 };
 
 /// Waits until what was confirmed before a time was so for longer than `age`.
@@ -93,6 +93,30 @@ async fn what_was_confirmed_too_long_ago_does_not_serve_after_a_restart() {
     wait_persisted(&operator, "read", 1.0).await;
     assert_nothing_serves(&bed, "new").await;
     assert_heals(&bed, "new", &bed.value("orders-db", "password")).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_a_server_that_was_deleted_while_no_operator_ran_go_at_the_next_start() {
+    let bed = keeping("keep-orphan").await;
+    let folder = KeyFolder::new(&bed);
+    ended_in_an_outage(&bed, &folder).await;
+    assert_eq!(records(&bed).await.len(), 1);
+    bed.delete_server().await;
+    // A Secret that only looks like one is none.
+    let other = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "portcullis-cache-0123456789ab-other", "namespace": bed.operator_namespace},
+    });
+    bed.apply(other).await;
+    let operator = folder.operator(&bed).await;
+    wait::until("the record to go", wait::WAIT, async || {
+        let left = records(&bed).await.len();
+        if left == 0 { Ok(()) } else { Err(format!("{left} records")) }
+    })
+    .await;
+    let other = operator_secrets(&bed).get("portcullis-cache-0123456789ab-other").await;
+    assert!(other.is_ok(), "it is not ours to delete");
     operator.stop().await;
 }
 
