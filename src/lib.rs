@@ -28,6 +28,7 @@
 
 pub mod api;
 pub mod audit;
+pub mod behavior;
 pub mod cache;
 pub mod cli;
 pub mod connect;

@@ -81,6 +81,8 @@ pub struct Settings {
 
     /// How long a deleted policy still counts, so that delete-and-create opens no gap.
     pub policy_settle: Duration,
+    /// The time after which a request is decided on again where rules read what passes.
+    pub redecide_interval: Duration,
     /// How long after a Secret was first written a withdrawn grant takes it back: what was withdrawn
     /// before the write is observed a little later.
     pub undo_window: Duration,
@@ -132,6 +134,7 @@ impl Default for Settings {
             persist_interval: Duration::from_secs(10),
             persist_confirmed: Duration::from_secs(15 * 60),
             policy_settle: Duration::from_secs(10),
+            redecide_interval: Duration::from_secs(60),
             undo_window: Duration::from_secs(2),
             write_concurrency: 16,
             write_timeout: Duration::from_secs(10),
@@ -167,6 +170,7 @@ impl Settings {
             cool_down_max: full.cool_down_max / 30,
             refusal_confirm: full.refusal_confirm / 30,
             policy_settle: full.policy_settle / 30,
+            redecide_interval: full.redecide_interval / 30,
             shutdown_grace: Duration::from_secs(5),
             ..full
         }

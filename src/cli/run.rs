@@ -43,6 +43,11 @@ pub(super) struct Run {
     /// Reach Connect by the proxies that HTTPS_PROXY, NO_PROXY and so on name; directly when absent.
     #[arg(long, env = "PORTCULLIS_CONNECT_PROXY_FROM_ENVIRONMENT")]
     connect_proxy_from_environment: bool,
+    /// Those who write requests on behalf of others, separated by commas, such as the ServiceAccount of Argo CD or
+    /// Flux: user names, in which * stands for any run of characters. A request that one of them wrote counts as of
+    /// somebody unknown.
+    #[arg(long, env = "PORTCULLIS_DELEGATES", value_delimiter = ',')]
+    delegates: Vec<String>,
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "PORTCULLIS_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -127,6 +132,7 @@ impl Run {
             controller_class: self.controller_class,
             namespaces: self.namespaces.into_iter().filter(|n| !n.is_empty()).collect(),
             operator_namespace: self.operator_namespace,
+            delegates: self.delegates.into_iter().filter(|d| !d.is_empty()).collect(),
             proxy: if self.connect_proxy_from_environment {
                 Proxy::Environment
             } else {

@@ -2,6 +2,7 @@
 //! of `reconcile`.
 
 mod cache_keys;
+mod circumstances;
 mod dispatch;
 mod examine;
 mod looks;
@@ -10,6 +11,8 @@ mod policies;
 mod queue;
 mod reconcile;
 mod record;
+mod refuse;
+mod requesters;
 mod servers;
 mod subject;
 mod warm;
@@ -42,6 +45,7 @@ use looks::Looks;
 use policies::{Policies, whole_seconds};
 use queue::{ParkKey, Queue, QueueConfig};
 use reconcile::Reconciler;
+use requesters::Requesters;
 use servers::{ServerTaskConfig, Servers};
 use warm::Warmer;
 use watch::Gate;
@@ -57,6 +61,8 @@ pub struct OperatorConfig {
     pub namespaces: Vec<String>,
     /// The namespace of its keys and of Connect tokens.
     pub operator_namespace: String,
+    /// Names of those who write requests on behalf of others, or patterns of such names.
+    pub delegates: Vec<String>,
     /// What stands between the operator and Connect.
     pub proxy: Proxy,
     /// Where the keys of the cache come from.
@@ -124,6 +130,7 @@ impl Operator {
             controller_class,
             namespaces,
             operator_namespace,
+            delegates,
             proxy,
             cache_keys,
             environment,
@@ -168,6 +175,7 @@ impl Operator {
                 servers: Servers::default(),
                 policies: Policies::new(controller_class.clone(), settings.policy_settle),
                 looks: Looks::new(settings.look_burst, settings.look_interval),
+                requesters: Requesters::new(delegates),
                 settings: settings.clone(),
                 answers_for_missing_servers: !namespaces.is_empty() || controller_class.is_empty(),
             },

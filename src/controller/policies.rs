@@ -209,6 +209,7 @@ fn status(
     CredentialPolicyStatus {
         observed_generation: Some(generation),
         conditions: conditions.finish(),
+        requests: previous.requests,
     }
 }
 

@@ -2,13 +2,17 @@ use std::collections::BTreeSet;
 
 use super::cel::FactsContext;
 use super::digest::Digest;
-use super::set::{CompiledPolicy, Weight, applies, matches_reference};
-use super::{Access, Facts, Grant, PolicySet, PolicyState, RequestFacts};
-use crate::api::{Effect, Outcome, Reason};
+use super::set::{CompiledPolicy, applies, matches_reference};
+use super::weigh::{Counting, Factor, PolicyResult, Weighed, worse};
+use super::{Access, Circumstances, Facts, Grant, PolicySet, PolicyState, RequestFacts};
+use crate::api::{Effect, Occasion, OnDenied, Outcome, PolicyMode, Reason};
+use crate::behavior::Anomaly;
 
 /// What was decided and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
+    /// Whether it was taken for the first time.
+    pub occasion: Occasion,
     /// What it came to.
     pub outcome: Outcome,
     /// The reason of the `Authorized` condition.
@@ -17,28 +21,19 @@ pub struct Decision {
     pub risk_score: i32,
     /// The rules that matched, the heaviest first.
     pub factors: Vec<Factor>,
+    /// What was unusual about the request.
+    pub anomalies: Vec<Anomaly>,
+    /// What each policy that applies came to, those that do not decide among them.
+    pub policies: Vec<PolicyResult>,
     /// What the matching rules recommend, each once.
     pub recommendations: Vec<String>,
     /// In words.
     pub message: String,
-    /// Equal for equal decisions on equal inputs: the spec, the resolved items, their environments, the
-    /// access rows and policies that matched, and what came of it.
+    /// Equal for equal inputs: the spec, the resolved items, their environments, who asked, the access rows and
+    /// policies that matched, and what came of the rules that read nothing else. What passes is not in it.
     pub digest: String,
-}
-
-/// A rule that matched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Factor {
-    /// The policy.
-    pub policy: String,
-    /// The rule in it.
-    pub rule: String,
-    /// What it adds to the score; 0 when it has an effect instead.
-    pub score: i32,
-    /// Its effect.
-    pub effect: Option<Effect>,
-    /// Its message.
-    pub message: String,
+    /// Whether it is to be taken again in a while, though nothing else changes: rules read what passes.
+    pub is_timed: bool,
 }
 
 /// The request is refused.
@@ -48,6 +43,19 @@ pub struct Refusal {
     pub decision: Decision,
     /// What it was decided on; nothing when a reference is outside access.
     pub facts: Option<Box<Facts>>,
+    /// What is to be done to a Secret that was written before.
+    pub on_denied: OnDenied,
+}
+
+/// A grant stands, and nothing is to be done under it for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The decision that stands, by what does not pass.
+    pub decision: Decision,
+    /// What it was decided on.
+    pub facts: Box<Facts>,
+    /// What holds it, in words.
+    pub why: String,
 }
 
 /// What [`decide`] returns.
@@ -55,6 +63,8 @@ pub struct Refusal {
 pub enum Verdict {
     /// The items may be read and the Secret may be written.
     Granted(Box<Grant>),
+    /// What was granted stays, and nothing is read or written for now.
+    Held(Hold),
     /// Nothing may be read.
     Refused(Refusal),
 }
@@ -65,6 +75,7 @@ impl Verdict {
     pub fn decision(&self) -> &Decision {
         match self {
             Self::Granted(grant) => grant.decision(),
+            Self::Held(hold) => &hold.decision,
             Self::Refused(refusal) => &refusal.decision,
         }
     }
@@ -84,16 +95,26 @@ impl Refusal {
         );
         let mut digest = Digest::new(request);
         digest.part("outside", keys.iter().copied());
-        Self { decision: refused(Reason::VaultNotAllowed, message, digest), facts: None }
+        Self {
+            decision: refused(Reason::VaultNotAllowed, message, digest),
+            facts: None,
+            on_denied: OnDenied::Retain,
+        }
     }
 }
 
 /// Decides on a request. Pure: equal arguments, equal verdict.
 ///
 /// Access rows come first, then claims against facts, then the policies: each reference must be covered
-/// by one, the score is the sum over a policy's matching rules, and the worst outcome counts.
+/// by one, the score is the sum over a policy's matching rules, and the worst outcome counts. What passes decides on
+/// new grants alone; it may hold a refresh, and ends no grant.
 #[must_use]
-pub fn decide(facts: Facts, access: &Access<'_>, policies: &PolicySet) -> Verdict {
+pub fn decide(
+    facts: Facts,
+    circumstances: &Circumstances,
+    access: &Access<'_>,
+    policies: &PolicySet,
+) -> Verdict {
     let outside: Vec<&str> = facts
         .references
         .iter()
@@ -110,13 +131,17 @@ pub fn decide(facts: Facts, access: &Access<'_>, policies: &PolicySet) -> Verdic
         return refusal(decision, facts);
     }
     match applying(&facts, policies, &digest) {
-        Ok(policies) => score(facts, &policies, digest),
+        Ok(policies) => score(facts, circumstances, &policies, digest),
         Err(decision) => refusal(decision, facts),
     }
 }
 
 fn refusal(decision: Decision, facts: Facts) -> Verdict {
-    Verdict::Refused(Refusal { decision, facts: Some(Box::new(facts)) })
+    Verdict::Refused(Refusal {
+        decision,
+        facts: Some(Box::new(facts)),
+        on_denied: OnDenied::Retain,
+    })
 }
 
 fn refuse_mismatch(facts: &Facts, digest: &Digest) -> Option<Decision> {
@@ -156,7 +181,9 @@ fn applying<'p>(
                     digest.clone(),
                 ));
             }
-            PolicyState::Invalid { name, scope, rule, .. } if applies(scope, facts) => {
+            PolicyState::Invalid { name, scope, rule, mode: PolicyMode::Enforce, .. }
+                if applies(scope, facts) =>
+            {
                 return Err(refused(
                     Reason::PolicyInvalid,
                     format!(
@@ -175,9 +202,10 @@ fn applying<'p>(
         .references
         .iter()
         .filter(|reference| {
-            !compiled
-                .iter()
-                .any(|policy| matches_reference(&policy.scope, &facts.namespace, reference))
+            !compiled.iter().any(|policy| {
+                policy.mode == PolicyMode::Enforce
+                    && matches_reference(&policy.scope, &facts.namespace, reference)
+            })
         })
         .map(|r| r.key.as_str())
         .collect();
@@ -195,116 +223,131 @@ fn applying<'p>(
     }
 }
 
-fn score(facts: Facts, policies: &[&CompiledPolicy], mut digest: Digest) -> Verdict {
-    let context = FactsContext::new(&facts);
-    let mut factors = Vec::new();
-    let mut recommendations = Vec::new();
-    let (mut worst, mut risk_score) = (Outcome::Allowed, 0);
-    for policy in policies {
-        let result = evaluate(policy, &context);
-        risk_score = risk_score.max(result.score);
-        worst = worse(worst, result.outcome);
-        factors.extend(result.factors);
-        for recommendation in result.recommendations {
-            if !recommendations.contains(&recommendation) {
-                recommendations.push(recommendation);
-            }
+/// Asks the rules, and makes a verdict of what they come to.
+fn score(
+    facts: Facts,
+    circumstances: &Circumstances,
+    policies: &[&CompiledPolicy],
+    mut digest: Digest,
+) -> Verdict {
+    let Circumstances { occasion, transient } = circumstances;
+    let on = *occasion;
+    let asks = if transient.is_some() { Counting::Whole } else { Counting::Durable };
+    let context = FactsContext::new(&facts, transient.as_ref());
+    let weighed: Vec<Weighed<'_>> =
+        policies.iter().map(|policy| Weighed::new(policy, &context, asks)).collect();
+    digest_durable(&mut digest, &weighed);
+
+    let decision = |sum: Sum, counting: Counting| {
+        let (reason, message) = sum.words();
+        Decision {
+            occasion: on,
+            outcome: sum.outcome,
+            reason,
+            risk_score: sum.score,
+            factors: sum.factors,
+            anomalies: transient.as_ref().map(|t| t.anomalies.clone()).unwrap_or_default(),
+            policies: weighed.iter().map(|w| w.result(on, counting)).collect(),
+            recommendations: sum.recommendations,
+            message,
+            digest: digest.clone().finish(),
+            is_timed: weighed.iter().any(Weighed::is_timed),
         }
+    };
+    let whole = Sum::of(&weighed, on, Counting::Whole);
+    let durable = Sum::of(&weighed, on, Counting::Durable);
+    if whole.grants() {
+        let decision = decision(whole, Counting::Whole);
+        return Verdict::Granted(Box::new(Grant::issue(facts, decision)));
     }
-    factors.sort_by_key(|f| (f.effect != Some(Effect::Deny), f.effect.is_none(), -f.score));
-    digest.part("policies", policies.iter().map(|p| p.name.as_str()));
-    for factor in &factors {
-        digest.part(
-            "factor",
-            [factor.policy.as_str(), &factor.rule, &factor.score.to_string(), &factor.message],
+    if on == Occasion::Refresh && durable.grants() {
+        let why = format!(
+            "the grant stands, and is not refreshed for now, with risk {} of 100{}",
+            whole.score,
+            words(&whole.factors)
         );
+        let decision = decision(durable, Counting::Durable);
+        return Verdict::Held(Hold { decision, facts: Box::new(facts), why });
     }
-    digest.part("outcome", [worst.as_str(), &risk_score.to_string()]);
-    let (reason, message) = match worst {
-        Outcome::Allowed => (Reason::Allowed, format!("allowed with risk {risk_score} of 100")),
-        Outcome::Alerted => (
-            Reason::Alerted,
-            format!("allowed with risk {risk_score} of 100, and alerted{}", words(&factors)),
-        ),
-        Outcome::Denied => {
-            (Reason::Denied, format!("denied with risk {risk_score} of 100{}", words(&factors)))
-        }
-    };
-    let decision = Decision {
-        outcome: worst,
-        reason,
-        risk_score,
-        factors,
-        recommendations,
-        message,
-        digest: digest.finish(),
-    };
-    match worst {
-        Outcome::Allowed | Outcome::Alerted => {
-            Verdict::Granted(Box::new(Grant::issue(facts, decision)))
-        }
-        Outcome::Denied => refusal(decision, facts),
-    }
+    Verdict::Refused(Refusal {
+        decision: decision(whole, Counting::Whole),
+        facts: Some(Box::new(facts)),
+        on_denied: enforced(&weighed)
+            .map(|w| w.on_denied(on))
+            .find(|wanted| *wanted == OnDenied::Delete)
+            .unwrap_or_default(),
+    })
 }
 
-struct PolicyResult {
+/// What all policies that decide come to together.
+struct Sum {
     outcome: Outcome,
     score: i32,
     factors: Vec<Factor>,
     recommendations: Vec<String>,
 }
 
-fn evaluate(policy: &CompiledPolicy, context: &FactsContext) -> PolicyResult {
-    let mut result = PolicyResult {
-        outcome: Outcome::Allowed,
-        score: 0,
-        factors: Vec::new(),
-        recommendations: Vec::new(),
-    };
-    for rule in &policy.rules {
-        let (weight, message) = match rule.when.evaluate(context) {
-            Ok(false) => continue,
-            Ok(true) => (rule.weight, rule.message.clone()),
-            Err(error) => {
-                let message = format!("rule {} of policy {}: {error}", rule.name, policy.name);
-                (Weight::Effect(Effect::Deny), message)
+impl Sum {
+    fn of(weighed: &[Weighed<'_>], on: Occasion, counting: Counting) -> Self {
+        let mut sum = Self {
+            outcome: Outcome::Allowed,
+            score: 0,
+            factors: Vec::new(),
+            recommendations: Vec::new(),
+        };
+        for weighed in enforced(weighed) {
+            let result = weighed.result(on, counting);
+            sum.outcome = worse(sum.outcome, result.outcome);
+            sum.score = sum.score.max(result.score);
+            sum.factors.extend(weighed.factors(on, counting).cloned());
+            for recommendation in weighed.recommendations(on) {
+                if !sum.recommendations.contains(recommendation) {
+                    sum.recommendations.push(recommendation.clone());
+                }
             }
-        };
-        let (score, effect) = match weight {
-            Weight::Score(score) => (score, None),
-            Weight::Effect(effect) => (0, Some(effect)),
-        };
-        result.score = (result.score + score).min(100);
-        result.outcome = match effect {
-            Some(Effect::Deny) => Outcome::Denied,
-            Some(Effect::Alert) => worse(result.outcome, Outcome::Alerted),
-            None => result.outcome,
-        };
-        result.recommendations.extend(rule.recommendation.clone());
-        result.factors.push(Factor {
-            policy: policy.name.clone(),
-            rule: rule.name.clone(),
-            score,
-            effect,
-            message,
-        });
+        }
+        let weight = |f: &Factor| (f.effect != Some(Effect::Deny), f.effect.is_none(), -f.score);
+        sum.factors.sort_by_key(weight);
+        sum
     }
-    let by_score = if result.score >= policy.deny {
-        Outcome::Denied
-    } else if result.score >= policy.alert {
-        Outcome::Alerted
-    } else {
-        Outcome::Allowed
-    };
-    result.outcome = worse(result.outcome, by_score);
-    result
+
+    fn grants(&self) -> bool {
+        matches!(self.outcome, Outcome::Allowed | Outcome::Alerted)
+    }
+
+    fn words(&self) -> (Reason, String) {
+        let (risk, why) = (self.score, words(&self.factors));
+        match self.outcome {
+            Outcome::Allowed => (Reason::Allowed, format!("allowed with risk {risk} of 100")),
+            Outcome::Alerted => {
+                (Reason::Alerted, format!("allowed with risk {risk} of 100, and alerted{why}"))
+            }
+            Outcome::Deferred => (
+                Reason::Deferred,
+                format!("not yet, with risk {risk} of 100; it is decided on again in a while{why}"),
+            ),
+            Outcome::Denied => (Reason::Denied, format!("denied with risk {risk} of 100{why}")),
+        }
+    }
 }
 
-fn worse(a: Outcome, b: Outcome) -> Outcome {
-    match (a, b) {
-        (Outcome::Denied, _) | (_, Outcome::Denied) => Outcome::Denied,
-        (Outcome::Alerted, _) | (_, Outcome::Alerted) => Outcome::Alerted,
-        (Outcome::Allowed, Outcome::Allowed) => Outcome::Allowed,
+fn enforced<'w, 'p>(weighed: &'w [Weighed<'p>]) -> impl Iterator<Item = &'w Weighed<'p>> {
+    weighed.iter().filter(|w| w.mode() == PolicyMode::Enforce)
+}
+
+/// What came of the rules that read durable facts alone, whatever the occasion: a refresh has the digest of the grant
+/// that it goes on from.
+fn digest_durable(digest: &mut Digest, weighed: &[Weighed<'_>]) {
+    digest.part("policies", weighed.iter().map(Weighed::name));
+    for (weighed, on) in
+        weighed.iter().flat_map(|w| [Occasion::Grant, Occasion::Refresh].map(|on| (w, on)))
+    {
+        for factor in weighed.factors(on, Counting::Durable) {
+            let score = factor.score.to_string();
+            digest.part("factor", [factor.policy.as_str(), &factor.rule, &score, &factor.message]);
+        }
+        let result = weighed.result(on, Counting::Durable);
+        digest.part("outcome", [result.outcome.as_str(), &result.score.to_string()]);
     }
 }
 
@@ -324,13 +367,18 @@ fn listed(keys: &[&str]) -> String {
 fn refused(reason: Reason, message: String, mut digest: Digest) -> Decision {
     digest.part("refused", [reason.as_str()]);
     Decision {
+        // Whatever the occasion: no rule was asked.
+        occasion: Occasion::Grant,
         outcome: Outcome::Denied,
         reason,
         risk_score: 0,
         factors: Vec::new(),
+        anomalies: Vec::new(),
+        policies: Vec::new(),
         recommendations: Vec::new(),
         message,
         digest: digest.finish(),
+        is_timed: false,
     }
 }
 
@@ -349,4 +397,12 @@ fn digest_facts(digest: &mut Digest, facts: &Facts, access: &Access<'_>) {
         rows.extend(access.rows_allowing(&reference.item));
     }
     digest.part("rows", rows);
+    let requester = facts.requester.as_ref();
+    digest.part(
+        "requester",
+        requester
+            .map(|r| [r.name.as_str(), if r.verified { "verified" } else { "" }])
+            .into_iter()
+            .flatten(),
+    );
 }

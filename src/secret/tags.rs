@@ -117,6 +117,8 @@ pub struct Receipt {
     pub content_tag: String,
     /// A digest of all that decides what the Secret holds: the request's part and the items' versions.
     pub basis: String,
+    /// A digest of the spec that was granted last.
+    pub granted: String,
 }
 
 impl Signer {
@@ -148,11 +150,12 @@ impl Signer {
     #[must_use]
     pub fn receipt(&self, request_uid: &str, receipt: &Receipt) -> String {
         let clear = format!(
-            "{}.{}.{}.{}",
+            "{}.{}.{}.{}.{}",
             receipt.secret_uid,
             receipt.resource_version,
             receipt.content_tag.replace('.', ":"),
-            receipt.basis
+            receipt.basis,
+            receipt.granted
         );
         let tag = self.sign(&receipt_message(request_uid, &clear));
         format!("{tag}.{clear}")
@@ -173,6 +176,7 @@ impl Signer {
             resource_version: fields.next()?.parse().ok()?,
             content_tag: fields.next()?.replace(':', "."),
             basis: fields.next()?.to_owned(),
+            granted: fields.next()?.to_owned(),
         })
     }
 
@@ -318,6 +322,7 @@ mod tests {
             resource_version: 42,
             content_tag: signer.owner_tag("a", "b", "c"),
             basis: "abc".to_owned(),
+            granted: "def".to_owned(),
         };
         let text = signer.receipt("uid-1", &receipt);
         assert_eq!(signer.read_receipt("uid-1", &text), Some(receipt));

@@ -36,6 +36,7 @@ pub struct Metrics {
     oldest_stale: Gauge<f64, AtomicU64>,
     oldest_wait: Gauge<f64, AtomicU64>,
     panics: Counter,
+    holds: Counter,
     events_dropped: Counter,
     audit_records: Counter,
     /// What is fetched and kept.
@@ -123,6 +124,7 @@ impl Metrics {
             oldest_stale: Gauge::default(),
             oldest_wait: Gauge::default(),
             panics: Counter::default(),
+            holds: Counter::default(),
             events_dropped: Counter::default(),
             audit_records: Counter::default(),
             cache: CacheMetrics::new(),
@@ -196,6 +198,11 @@ impl Metrics {
             "How long the Secret that is unconfirmed longest has been so",
             Unit::Seconds,
             self.oldest_stale.clone(),
+        );
+        registry.register(
+            "policy_holds",
+            "Refreshes that were due and that a policy held",
+            self.holds.clone(),
         );
         registry.register("reconcile_panics", "Reconciles that panicked", self.panics.clone());
         registry.register(
@@ -322,6 +329,11 @@ impl Metrics {
     pub fn stale_requests(&self, count: usize, oldest: Duration) {
         self.stale_requests.set(i64::try_from(count).unwrap_or(i64::MAX));
         self.oldest_stale.set(oldest.as_secs_f64());
+    }
+
+    /// A refresh was due, and a policy held it.
+    pub fn held(&self) {
+        self.holds.inc();
     }
 
     /// An Event was dropped.
