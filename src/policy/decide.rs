@@ -3,9 +3,10 @@ use std::collections::BTreeSet;
 use super::cel::FactsContext;
 use super::digest::Digest;
 use super::set::{CompiledPolicy, applies, matches_reference};
-use super::weigh::{Counting, Factor, PolicyResult, Weighed, worse};
+use super::sum::{Sum, digest_durable, enforced, words};
+use super::weigh::{Counting, Factor, PolicyResult, Weighed};
 use super::{Access, Circumstances, Facts, Grant, PolicySet, PolicyState, RequestFacts};
-use crate::api::{Effect, Occasion, OnDenied, Outcome, PolicyMode, Reason};
+use crate::api::{Occasion, OnDenied, Outcome, PolicyMode, Reason};
 use crate::behavior::Anomaly;
 
 /// What was decided and why.
@@ -132,7 +133,7 @@ pub fn decide(
     }
     match applying(&facts, policies, &digest) {
         Ok(policies) => score(facts, circumstances, &policies, digest),
-        Err(decision) => refusal(decision, facts),
+        Err(decision) => refusal(*decision, facts),
     }
 }
 
@@ -167,31 +168,31 @@ fn applying<'p>(
     facts: &Facts,
     policies: &'p PolicySet,
     digest: &Digest,
-) -> Result<Vec<&'p CompiledPolicy>, Decision> {
+) -> Result<Vec<&'p CompiledPolicy>, Box<Decision>> {
     let mut compiled = Vec::new();
     for state in policies.iter() {
         match state {
             PolicyState::Unreadable { name } => {
-                return Err(refused(
+                return Err(Box::new(refused(
                     Reason::PolicyUnreadable,
                     format!(
                         "CredentialPolicy {name} cannot be read by this version of Portcullis, and \
                          nothing is granted without knowing what it says; upgrade Portcullis or mend the policy"
                     ),
                     digest.clone(),
-                ));
+                )));
             }
             PolicyState::Invalid { name, scope, rule, mode: PolicyMode::Enforce, .. }
                 if applies(scope, facts) =>
             {
-                return Err(refused(
+                return Err(Box::new(refused(
                     Reason::PolicyInvalid,
                     format!(
                         "rule {rule} of CredentialPolicy {name}, which matches this request, does not compile; \
                          kubectl describe credentialpolicy {name} says where"
                     ),
                     digest.clone(),
-                ));
+                )));
             }
             PolicyState::Invalid { .. } => {}
             PolicyState::Compiled(policy) if applies(&policy.scope, facts) => compiled.push(policy),
@@ -212,14 +213,14 @@ fn applying<'p>(
     if uncovered.is_empty() {
         Ok(compiled)
     } else {
-        Err(refused(
+        Err(Box::new(refused(
             Reason::NoPolicyMatches,
             format!(
                 "no CredentialPolicy covers {}; an administrator must add one that matches",
                 listed(&uncovered)
             ),
             digest.clone(),
-        ))
+        )))
     }
 }
 
@@ -277,83 +278,6 @@ fn score(
             .find(|wanted| *wanted == OnDenied::Delete)
             .unwrap_or_default(),
     })
-}
-
-/// What all policies that decide come to together.
-struct Sum {
-    outcome: Outcome,
-    score: i32,
-    factors: Vec<Factor>,
-    recommendations: Vec<String>,
-}
-
-impl Sum {
-    fn of(weighed: &[Weighed<'_>], on: Occasion, counting: Counting) -> Self {
-        let mut sum = Self {
-            outcome: Outcome::Allowed,
-            score: 0,
-            factors: Vec::new(),
-            recommendations: Vec::new(),
-        };
-        for weighed in enforced(weighed) {
-            let result = weighed.result(on, counting);
-            sum.outcome = worse(sum.outcome, result.outcome);
-            sum.score = sum.score.max(result.score);
-            sum.factors.extend(weighed.factors(on, counting).cloned());
-            for recommendation in weighed.recommendations(on) {
-                if !sum.recommendations.contains(recommendation) {
-                    sum.recommendations.push(recommendation.clone());
-                }
-            }
-        }
-        let weight = |f: &Factor| (f.effect != Some(Effect::Deny), f.effect.is_none(), -f.score);
-        sum.factors.sort_by_key(weight);
-        sum
-    }
-
-    fn grants(&self) -> bool {
-        matches!(self.outcome, Outcome::Allowed | Outcome::Alerted)
-    }
-
-    fn words(&self) -> (Reason, String) {
-        let (risk, why) = (self.score, words(&self.factors));
-        match self.outcome {
-            Outcome::Allowed => (Reason::Allowed, format!("allowed with risk {risk} of 100")),
-            Outcome::Alerted => {
-                (Reason::Alerted, format!("allowed with risk {risk} of 100, and alerted{why}"))
-            }
-            Outcome::Deferred => (
-                Reason::Deferred,
-                format!("not yet, with risk {risk} of 100; it is decided on again in a while{why}"),
-            ),
-            Outcome::Denied => (Reason::Denied, format!("denied with risk {risk} of 100{why}")),
-        }
-    }
-}
-
-fn enforced<'w, 'p>(weighed: &'w [Weighed<'p>]) -> impl Iterator<Item = &'w Weighed<'p>> {
-    weighed.iter().filter(|w| w.mode() == PolicyMode::Enforce)
-}
-
-/// What came of the rules that read durable facts alone, whatever the occasion: a refresh has the digest of the grant
-/// that it goes on from.
-fn digest_durable(digest: &mut Digest, weighed: &[Weighed<'_>]) {
-    digest.part("policies", weighed.iter().map(Weighed::name));
-    for (weighed, on) in
-        weighed.iter().flat_map(|w| [Occasion::Grant, Occasion::Refresh].map(|on| (w, on)))
-    {
-        for factor in weighed.factors(on, Counting::Durable) {
-            let score = factor.score.to_string();
-            digest.part("factor", [factor.policy.as_str(), &factor.rule, &score, &factor.message]);
-        }
-        let result = weighed.result(on, Counting::Durable);
-        digest.part("outcome", [result.outcome.as_str(), &result.score.to_string()]);
-    }
-}
-
-fn words(factors: &[Factor]) -> String {
-    let messages: Vec<&str> = factors.iter().take(4).map(|f| f.message.as_str()).collect();
-    if messages.is_empty() { String::new() } else { format!(": {}", messages.join("; ")) }
 }
 
 /// Names keys for a message, the first few of them.

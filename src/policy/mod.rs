@@ -8,6 +8,7 @@ mod facts;
 mod glob;
 mod grant;
 mod set;
+mod sum;
 mod weigh;
 
 pub use access::Access;

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module with the modules of this crate that it may use.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("api", &[]),
     ("reference", &["api"]),
-    ("policy", &["api", "reference"]),
+    ("behavior", &[]),
+    ("policy", &["api", "behavior", "reference"]),
     ("index", &["api"]),
     ("settings", &[]),
     ("telemetry", &["api"]),
@@ -39,6 +40,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
         &[
             "api",
             "audit",
+            "behavior",
             "cache",
             "connect",
             "fetch",

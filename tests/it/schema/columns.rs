@@ -26,7 +26,7 @@ async fn kubectl_shows_the_columns_by_short_names() {
         ["NAME", "HOST", "READY", "REASON", "VERSION", "VAULTS", "TOKEN-EXPIRES", "AGE"]
     );
     let shown = columns(access, &["credpol"]).await;
-    assert_eq!(shown, ["NAME", "VALID", "MODE", "AGE"]);
+    assert_eq!(shown, ["NAME", "VALID", "MODE", "ALLOWED", "ALERTED", "DENIED", "AGE"]);
 
     let all = access.run_kubectl("columns", &["get", "portcullis", "-o", "name"], "").await.ok();
     for name in [
