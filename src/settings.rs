@@ -83,6 +83,8 @@ pub struct Settings {
     pub policy_settle: Duration,
     /// The time after which a request is decided on again where rules read what passes.
     pub redecide_interval: Duration,
+    /// The least time between two writes of what a policy came to for how many requests.
+    pub tally_interval: Duration,
     /// How long after a Secret was first written a withdrawn grant takes it back: what was withdrawn
     /// before the write is observed a little later.
     pub undo_window: Duration,
@@ -135,6 +137,7 @@ impl Default for Settings {
             persist_confirmed: Duration::from_secs(15 * 60),
             policy_settle: Duration::from_secs(10),
             redecide_interval: Duration::from_secs(60),
+            tally_interval: Duration::from_secs(30),
             undo_window: Duration::from_secs(2),
             write_concurrency: 16,
             write_timeout: Duration::from_secs(10),
@@ -171,6 +174,7 @@ impl Settings {
             refusal_confirm: full.refusal_confirm / 30,
             policy_settle: full.policy_settle / 30,
             redecide_interval: full.redecide_interval / 30,
+            tally_interval: full.tally_interval / 30,
             shutdown_grace: Duration::from_secs(5),
             ..full
         }

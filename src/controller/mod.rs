@@ -15,6 +15,7 @@ mod refuse;
 mod requesters;
 mod servers;
 mod subject;
+mod tally;
 mod warm;
 mod watch;
 mod watches;
@@ -47,6 +48,7 @@ use queue::{ParkKey, Queue, QueueConfig};
 use reconcile::Reconciler;
 use requesters::Requesters;
 use servers::{ServerTaskConfig, Servers};
+use tally::Tally;
 use warm::Warmer;
 use watch::Gate;
 use watches::Starting;
@@ -189,6 +191,7 @@ impl Operator {
             events,
             metrics: metrics.clone(),
             memory: Mutex::new(HashMap::new()),
+            tally: Arc::new(Tally::default()),
         });
         let mut starting =
             Starting { client, index, queue, gate: Gate::new(), tasks: JoinSet::new(), reconciler };
@@ -197,6 +200,13 @@ impl Operator {
         starting.watch_requests(&namespaces);
         starting.watch_namespaces();
         starting.watch_policies(io.clone());
+        let counted = starting.reconciler.clone();
+        starting.tasks.spawn(tally::publish(
+            starting.reconciler.tally.clone(),
+            move || counted.knowledge.policies.names(),
+            io.clone(),
+            settings.tally_interval,
+        ));
         starting.watch_servers(ServerTaskConfig {
             servers: starting.reconciler.knowledge.servers.clone(),
             class: controller_class,

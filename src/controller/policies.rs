@@ -125,13 +125,20 @@ impl Policies {
         let previous = CredentialPolicyStatus::deserialize(&policy.status).unwrap_or_default();
         let verdict = PolicyVerdict {
             next: status(&previous, &state, generation),
-            previous,
+            previous: CredentialPolicyStatus { requests: None, ..previous },
             name: name.clone(),
         };
         known
             .policies
             .insert(name, Entry { state: Arc::new(state), generation, uid, epoch, until: None });
         (true, Some(verdict))
+    }
+
+    /// The policies that there are, by name.
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = known.policies.iter().filter(|(_, entry)| entry.until.is_none());
+        there.map(|(name, _)| name.as_str().into()).collect()
     }
 
     /// Whether a verdict speaks of a policy as it is now.
@@ -209,7 +216,8 @@ fn status(
     CredentialPolicyStatus {
         observed_generation: Some(generation),
         conditions: conditions.finish(),
-        requests: previous.requests,
+        // Counted elsewhere.
+        requests: None,
     }
 }
 

@@ -10,6 +10,7 @@ use super::outcome::{Delivered, Ended, Stop, Unended, basis, behind};
 use super::queue::{Next as Then, ParkKey, Worker};
 use super::record::Memory;
 use super::subject::Subject;
+use super::tally::Tally;
 use super::warm::Warmer;
 use crate::api::{Reason, Source};
 use crate::audit::{AuditSink, Entry};
@@ -35,6 +36,7 @@ pub(super) struct Reconciler {
     pub(super) audit: AuditSink,
     pub(super) events: EventSink,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) tally: Arc<Tally>,
     pub(super) memory: Mutex<HashMap<ObjectKey, Memory>>,
 }
 
@@ -62,8 +64,11 @@ impl Reconciler {
             return self.record(key, &entry, report, None, Then::Done).await;
         }
         let weighing = Weighing::Whole(subject.occasion);
-        let (decision, outcome) = match self.knowledge.examine(key, &entry, &subject.spec, weighing)
-        {
+        let examined = self.knowledge.examine(key, &entry, &subject.spec, weighing);
+        if let Examined::Decided(verdict, _) = &examined {
+            self.tally.note(key, verdict);
+        }
+        let (decision, outcome) = match examined {
             Examined::Elsewhere => return Then::Done,
             Examined::Wait => return Then::Done,
             Examined::Undecided(problem) => {

@@ -362,6 +362,7 @@ impl Reconciler {
 
     pub(super) fn forget(&self, key: &ObjectKey) {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.tally.forget(key);
     }
 }
 

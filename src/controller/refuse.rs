@@ -36,7 +36,8 @@ impl Reconciler {
             self.metrics.decided(refusal.decision.outcome, refusal.decision.reason);
         }
         // A policy that cannot be evaluated takes nothing back: it does not say that the grant was wrong.
-        let is_denial = !matches!(problem.reason, Reason::PolicyInvalid | Reason::PolicyUnreadable);
+        let is_denial = refusal.lasts
+            && !matches!(problem.reason, Reason::PolicyInvalid | Reason::PolicyUnreadable);
         let created = self.with_memory(subject.key, |m| m.created.take());
         let window = self.knowledge.settings.undo_window;
         let mut next = Next::Failed(problem.clone());

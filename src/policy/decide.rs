@@ -46,6 +46,8 @@ pub struct Refusal {
     pub facts: Option<Box<Facts>>,
     /// What is to be done to a Secret that was written before.
     pub on_denied: OnDenied,
+    /// Whether it is for what lasts: what passes says nothing of what was granted before.
+    pub lasts: bool,
 }
 
 /// A grant stands, and nothing is to be done under it for now.
@@ -100,6 +102,7 @@ impl Refusal {
             decision: refused(Reason::VaultNotAllowed, message, digest),
             facts: None,
             on_denied: OnDenied::Retain,
+            lasts: true,
         }
     }
 }
@@ -142,6 +145,7 @@ fn refusal(decision: Decision, facts: Facts) -> Verdict {
         decision,
         facts: Some(Box::new(facts)),
         on_denied: OnDenied::Retain,
+        lasts: true,
     })
 }
 
@@ -239,7 +243,7 @@ fn score(
         policies.iter().map(|policy| Weighed::new(policy, &context, asks)).collect();
     digest_durable(&mut digest, &weighed);
 
-    let decision = |sum: Sum, counting: Counting| {
+    let decision = |sum: Sum| {
         let (reason, message) = sum.words();
         Decision {
             occasion: on,
@@ -248,7 +252,7 @@ fn score(
             risk_score: sum.score,
             factors: sum.factors,
             anomalies: transient.as_ref().map(|t| t.anomalies.clone()).unwrap_or_default(),
-            policies: weighed.iter().map(|w| w.result(on, counting)).collect(),
+            policies: weighed.iter().map(|w| w.result(on, Counting::Whole)).collect(),
             recommendations: sum.recommendations,
             message,
             digest: digest.clone().finish(),
@@ -258,7 +262,7 @@ fn score(
     let whole = Sum::of(&weighed, on, Counting::Whole);
     let durable = Sum::of(&weighed, on, Counting::Durable);
     if whole.grants() {
-        let decision = decision(whole, Counting::Whole);
+        let decision = decision(whole);
         return Verdict::Granted(Box::new(Grant::issue(facts, decision)));
     }
     if on == Occasion::Refresh && durable.grants() {
@@ -267,16 +271,17 @@ fn score(
             whole.score,
             words(&whole.factors)
         );
-        let decision = decision(durable, Counting::Durable);
+        let decision = decision(durable);
         return Verdict::Held(Hold { decision, facts: Box::new(facts), why });
     }
     Verdict::Refused(Refusal {
-        decision: decision(whole, Counting::Whole),
+        decision: decision(whole),
         facts: Some(Box::new(facts)),
         on_denied: enforced(&weighed)
             .map(|w| w.on_denied(on))
             .find(|wanted| *wanted == OnDenied::Delete)
             .unwrap_or_default(),
+        lasts: !durable.grants(),
     })
 }
 

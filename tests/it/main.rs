@@ -5,6 +5,7 @@ mod cache;
 mod canary;
 mod connection;
 mod crds;
+mod decisions;
 mod deploy;
 mod docs;
 mod drift;
