@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module with the modules of this crate that it may use.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("api", &[]),
     ("reference", &["api"]),
     ("policy", &["api", "reference"]),
     ("index", &["api"]),
-    ("settings", &[]),
+    ("behavior", &["api"]),
+    ("settings", &["behavior"]),
     ("telemetry", &["api"]),
     ("kube_io", &["index", "telemetry"]),
     ("connect", &["api", "policy", "reference"]),
@@ -75,7 +76,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
 ];
 
 /// What a pure module must not name: clocks, clients, files, tasks.
-const PURE: [&str; 4] = ["api", "policy", "reference", "render"];
+const PURE: [&str; 5] = ["api", "behavior", "policy", "reference", "render"];
 const IMPURE: [&str; 9] = [
     "kube::Client",
     "kube::Api",
