@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::behavior;
+
 /// How the operator behaves in time and size. None of this is a command-line flag: these are safety
 /// windows, chosen together. Tests run at a thirtieth of the scale.
 #[derive(Clone, Debug)]
@@ -79,6 +81,11 @@ pub struct Settings {
     /// The time after which the record of a vault is written for the sake of when it was confirmed alone.
     pub persist_confirmed: Duration,
 
+    /// How long after its installation Portcullis learns what is usual before anything unusual denies or defers.
+    pub learning: Duration,
+    /// The windows and ceilings of the detectors.
+    pub behavior: behavior::Limits,
+
     /// How long a deleted policy still counts, so that delete-and-create opens no gap.
     pub policy_settle: Duration,
     /// The time after which a request is decided on again where rules read what passes.
@@ -135,6 +142,8 @@ impl Default for Settings {
             cache_sweep: Duration::from_secs(1),
             persist_interval: Duration::from_secs(10),
             persist_confirmed: Duration::from_secs(15 * 60),
+            learning: Duration::from_secs(14 * 24 * 3600),
+            behavior: behavior::Limits::default(),
             policy_settle: Duration::from_secs(10),
             redecide_interval: Duration::from_secs(60),
             tally_interval: Duration::from_secs(30),

@@ -5,6 +5,7 @@
 mod condition;
 mod duration;
 mod policy;
+mod profile;
 mod reason;
 mod request;
 mod request_status;
@@ -18,6 +19,10 @@ pub(crate) use duration::parse_duration;
 pub use policy::{
     CredentialPolicy, CredentialPolicySpec, CredentialPolicyStatus, Effect, Occasion, OnDenied,
     PolicyMatch, PolicyMode, PolicyRule, RequestCounts, Thresholds,
+};
+pub use profile::{
+    AccessProfile, AccessProfileSpec, ConsumerUse, DeniedHour, DeniedRequest, EnvironmentUse,
+    Intervals, ItemUse, Moment, RebuildCause, Rebuilt, RequestUse, RiskUse, VaultUse,
 };
 pub use reason::Reason;
 pub use request::{
@@ -66,5 +71,10 @@ pub const ALLOW_REQUEST_ANNOTATION: &str = "portcullis.dev/allow-request";
 /// The CustomResourceDefinitions of the group, in the order in which they are installed.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![ConnectServer::crd(), CredentialPolicy::crd(), CredentialRequest::crd()]
+    vec![
+        AccessProfile::crd(),
+        ConnectServer::crd(),
+        CredentialPolicy::crd(),
+        CredentialRequest::crd(),
+    ]
 }

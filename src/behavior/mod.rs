@@ -1,36 +1,33 @@
-//! Past behaviour of a namespace, and what is unusual about a request in its light. Pure.
+//! What is usual for a namespace, and what is not. Pure: no clock, no client, no file.
+//!
+//! An [`Attempt`] is the first decision on a UID and spec of a request. [`Profiles::look`] says what is unusual
+//! about it ([`Anomaly`]) and what policy may know of the past ([`History`]), and changes nothing;
+//! [`Profiles::note`] takes in what was decided. A refresh is no attempt.
+//!
+//! Only what was granted becomes familiar. And what was granted is no news: most detectors look at the items of
+//! an attempt that its namespace never had, so that a request that is made again, on a new node or after a
+//! restore, is not held against anybody.
 
-/// Something unusual about a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Anomaly {
-    /// What found it.
-    pub detector: Detector,
-    /// What was seen, and against what.
-    pub message: String,
-}
+mod anomaly;
+mod attempt;
+mod bounds;
+mod consumers;
+mod decay;
+mod detectors;
+mod history;
+mod limits;
+mod note;
+mod profile;
+mod profiles;
+mod sight;
+mod vaults;
 
-/// What looks for something unusual.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Detector {
-    /// A vault that the namespace was never granted anything of.
-    NewVault,
-}
+pub use anomaly::{Anomaly, Detector};
+pub use attempt::{Attempt, AttemptedItem, Installation, NotedOutcome, Seen};
+pub use history::History;
+pub use limits::Limits;
+pub use profile::Profile;
+pub use profiles::Profiles;
 
-impl Detector {
-    /// The name that rules, metrics and status know it by.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        "NewVault"
-    }
-}
-
-/// What is known of a namespace's past, in numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
-    /// Whether the installation is still learning.
-    pub learning: bool,
-    /// Items of the namespace that were first granted in the last hour.
-    pub new_items_last_hour: i64,
-    /// Items of this request that the namespace was never granted before.
-    pub new_items: i64,
-}
+#[cfg(test)]
+mod tests;

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 const MAY_USE: [(&str, &[&str]); 22] = [
     ("api", &[]),
     ("reference", &["api"]),
-    ("behavior", &[]),
     ("policy", &["api", "behavior", "reference"]),
     ("index", &["api"]),
-    ("settings", &[]),
+    ("behavior", &["api"]),
+    ("settings", &["behavior"]),
     ("telemetry", &["api"]),
     ("kube_io", &["index", "telemetry"]),
     ("connect", &["api", "policy", "reference"]),
@@ -77,7 +77,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
 ];
 
 /// What a pure module must not name: clocks, clients, files, tasks.
-const PURE: [&str; 4] = ["api", "policy", "reference", "render"];
+const PURE: [&str; 5] = ["api", "behavior", "policy", "reference", "render"];
 const IMPURE: [&str; 9] = [
     "kube::Client",
     "kube::Api",

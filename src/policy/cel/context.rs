@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::functions;
 use super::variables::Variable;
-use crate::behavior::History;
 use crate::policy::{Facts, Transient};
 
 /// The facts of one request in CEL's terms. Not `Send`: made for each decision, where it is used.
@@ -59,27 +58,6 @@ struct RequesterVariable<'a> {
 struct AnomalyVariable<'a> {
     detector: &'a str,
     message: &'a str,
-}
-
-/// The members of `history`.
-pub(super) const HISTORY: &[&str] = &["learning", "newItems", "newItemsLastHour"];
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct HistoryVariable {
-    learning: bool,
-    new_items: i64,
-    new_items_last_hour: i64,
-}
-
-impl From<&History> for HistoryVariable {
-    fn from(history: &History) -> Self {
-        Self {
-            learning: history.learning,
-            new_items: history.new_items,
-            new_items_last_hour: history.new_items_last_hour,
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -151,7 +129,7 @@ impl FactsContext {
     fn add_transient(&mut self, transient: &Transient) {
         let Transient { now, anomalies, history, service } = transient;
         self.0.add_variable_from_value(Variable::Now.name(), Value::Timestamp(now.fixed_offset()));
-        self.add(Variable::History, &HistoryVariable::from(history));
+        self.add(Variable::History, history);
         let anomalies: Vec<_> = anomalies
             .iter()
             .map(|a| AnomalyVariable { detector: a.detector.as_str(), message: &a.message })

@@ -45,7 +45,7 @@ impl Variable {
     pub(super) fn members(self) -> Option<&'static [&'static str]> {
         Some(match self {
             Anomalies => &["detector", "message"],
-            History => super::context::HISTORY,
+            History => HISTORY,
             Namespace => &["labels", "name"],
             Now => return None,
             Refs => &[
@@ -76,6 +76,23 @@ impl Variable {
     }
 }
 
+/// The members of `history`, which are the fields of [`crate::behavior::History`].
+const HISTORY: &[&str] = &[
+    "anomalies",
+    "averageRisk",
+    "denialsLastDay",
+    "firstSeenSeconds",
+    "grants",
+    "items",
+    "learning",
+    "maxRisk",
+    "newItems",
+    "newItemsLastHour",
+    "secondsSinceLastGrant",
+    "vaultItemsLastDay",
+    "vaults",
+];
+
 /// The members of `request.claims`.
 pub(super) const CLAIMS: &[&str] = &["consumer", "environment", "purpose"];
 
@@ -104,4 +121,16 @@ impl Reads {
 pub(super) fn names() -> String {
     let names: Vec<&str> = ALL.iter().map(|variable| variable.name()).collect();
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_read_all_of_history() {
+        let history = serde_json::to_value(crate::behavior::History::default()).unwrap();
+        let fields: Vec<&str> = history.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields, HISTORY);
+    }
 }
