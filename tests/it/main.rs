@@ -15,6 +15,7 @@ mod faults;
 mod files;
 mod good_secret;
 mod isolation;
+mod kept;
 mod looks;
 mod outage;
 mod path;
