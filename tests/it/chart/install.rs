@@ -1,6 +1,6 @@
 //! Helm and kubectl on a cluster that has never heard of Portcullis.
 
-use portcullis_test_support::{Cluster, wait};
+use portcullis_test_support::{Cluster, manifests, wait};
 use serde_json::json;
 
 const NAMESPACE: &str = "portcullis";
@@ -115,16 +115,20 @@ async fn the_chart_without_a_server_says_how_to_give_it_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_manifests_install_and_go_by_the_commands_of_the_document() {
+async fn the_documents_commands_install_the_manifests_with_kubectl() {
     let cluster = Cluster::bare().await.unwrap();
-    let root = portcullis_test_support::manifests::repository();
-    let at = |file: &str| root.join(file).display().to_string();
-    let (crds, manifests) = (at("crds/"), at("deploy/install.yaml"));
-    let _ = kubectl(&cluster, &["apply", "-f", &crds], "").await;
-    let _ = kubectl(&cluster, &["wait", "--for=condition=Established", "-f", &crds], "").await;
-    let _ = kubectl(&cluster, &["apply", "-f", &manifests], "").await;
-    let _ = kubectl(&cluster, &["get", "-f", &manifests], "").await;
+    let document =
+        std::fs::read_to_string(manifests::repository().join("docs/install.md")).unwrap();
+    let section =
+        document.split("## With kubectl\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let commands: Vec<&str> =
+        section.lines().filter_map(|line| line.strip_prefix("    kubectl ")).collect();
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    for command in &commands {
+        let _ = kubectl(&cluster, &command.split(' ').collect::<Vec<_>>(), "").await;
+    }
+    let _ = kubectl(&cluster, &["get", "-f", manifests::INSTALL], "").await;
     // A second time changes nothing.
-    let again = kubectl(&cluster, &["apply", "-f", &manifests], "").await;
+    let again = kubectl(&cluster, &["apply", "-f", manifests::INSTALL], "").await;
     assert!(again.lines().all(|line| line.ends_with("unchanged")), "{again}");
 }

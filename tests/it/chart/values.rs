@@ -142,8 +142,8 @@ fn the_schema_is_closed_but_for_what_kubernetes_describes() {
         }
     });
     let allowed = [
-        "/$defs/containers/items",
-        "/$defs/kubernetes",
+        "/definitions/containers/items",
+        "/definitions/kubernetes",
         "/properties/extraObjects/items",
         "/properties/extraVolumes/items",
         "/properties/global",
