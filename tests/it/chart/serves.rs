@@ -123,11 +123,11 @@ async fn with_namespaces_it_serves_these_alone() {
     bed.wait_ready("orders-db").await;
     assert_eq!(others.get("orders-db").await.unwrap().status, None);
 
-    bed.patch_request(
-        "orders-db",
-        json!({"metadata": {"annotations": {"example.com/seen": "yes"}}}),
-    )
-    .await;
+    // A change, and a Secret that somebody deleted: with the rights of the Roles alone.
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
+    bed.wait_value("orders-db", "password", "rotated").await;
+    bed.delete_secret("orders-db").await;
+    bed.wait_value("orders-db", "password", "rotated").await;
     bed.delete_request("orders-db").await;
     assert!(program.terminate().await.1.success());
     let log = program.stderr.text();
