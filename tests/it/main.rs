@@ -3,6 +3,7 @@
 mod bed;
 mod cache;
 mod canary;
+mod chart;
 mod connection;
 mod crds;
 mod decisions;
@@ -16,6 +17,7 @@ mod faults;
 mod files;
 mod good_secret;
 mod isolation;
+mod kept;
 mod looks;
 mod outage;
 mod path;
