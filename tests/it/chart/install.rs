@@ -131,4 +131,25 @@ async fn the_documents_commands_install_the_manifests_with_kubectl() {
     // A second time changes nothing.
     let again = kubectl(&cluster, &["apply", "-f", manifests::INSTALL], "").await;
     assert!(again.lines().all(|line| line.ends_with("unchanged")), "{again}");
+
+    // Kubernetes' own roles have taken in what people may do.
+    for (role, user) in [("edit", "writer"), ("view", "reader")] {
+        let (role, user) = (format!("--clusterrole={role}"), format!("--user={user}"));
+        let _ = kubectl(&cluster, &["create", "rolebinding", &user[7..], &role, &user], "").await;
+    }
+    for (user, may) in [("writer", ["yes", "yes", "no"]), ("reader", ["no", "yes", "no"])] {
+        let asked = ["create credentialrequests", "list credentialrequests", "list connectservers"];
+        wait::until(&format!("the rights of the {user}"), wait::WAIT, async || {
+            let mut answers = Vec::new();
+            for question in asked {
+                let args = format!("auth can-i {question} --as {user}");
+                let args: Vec<&str> = args.split(' ').collect();
+                // It says no with its exit code, too.
+                let answer = cluster.run_kubectl(NAMESPACE, &args, "").await.stdout;
+                answers.push(answer.trim().to_owned());
+            }
+            if answers == may { Ok(()) } else { Err(format!("{answers:?}")) }
+        })
+        .await;
+    }
 }
