@@ -106,11 +106,12 @@ async fn one_helm_command_installs_all_of_it_and_uninstalling_leaves_what_is_not
 #[tokio::test(flavor = "multi_thread")]
 async fn the_chart_without_a_server_says_how_to_give_it_one() {
     let cluster = Cluster::shared().await;
-    let set = "fullnameOverride=portcullis-notes,baseline.create=false";
+    let set = "fullnameOverride=portcullis-notes,baseline.create=false,controllerClass=team";
     let install = ["install", "notes", "charts/portcullis", "--dry-run=server", "--set", set];
     let notes = cluster.run_helm("default", &install, "").await.ok();
     assert!(notes.contains("create secret generic connect-token"), "{notes}");
     assert!(notes.contains("portcullis.dev/allowed-hosts="), "{notes}");
+    assert!(notes.contains("spec.controllerClass: team"), "{notes}");
     assert!(notes.contains("baseline.create is off"), "{notes}");
 }
 
