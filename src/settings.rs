@@ -92,6 +92,8 @@ pub struct Settings {
     pub redecide_interval: Duration,
     /// The least time between two writes of what a policy came to for how many requests.
     pub tally_interval: Duration,
+    /// How long a change of an access profile that nobody waits for may stay unwritten.
+    pub profile_interval: Duration,
     /// How long after a Secret was first written a withdrawn grant takes it back: what was withdrawn
     /// before the write is observed a little later.
     pub undo_window: Duration,
@@ -147,6 +149,7 @@ impl Default for Settings {
             policy_settle: Duration::from_secs(10),
             redecide_interval: Duration::from_secs(60),
             tally_interval: Duration::from_secs(30),
+            profile_interval: Duration::from_secs(30),
             undo_window: Duration::from_secs(2),
             write_concurrency: 16,
             write_timeout: Duration::from_secs(10),
@@ -184,6 +187,7 @@ impl Settings {
             policy_settle: full.policy_settle / 30,
             redecide_interval: full.redecide_interval / 30,
             tally_interval: full.tally_interval / 30,
+            profile_interval: full.profile_interval / 30,
             shutdown_grace: Duration::from_secs(5),
             ..full
         }

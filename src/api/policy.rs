@@ -136,7 +136,7 @@ pub struct PolicyRule {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2))]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    pub on: Option<Vec<Occasion>>,
+    pub occasions: Option<Vec<Occasion>>,
     /// What the rule adds to the score when it matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]

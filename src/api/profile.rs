@@ -102,6 +102,18 @@ pub enum RebuildCause {
     Broken,
 }
 
+impl RebuildCause {
+    /// The cause as it stands in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "Missing",
+            Self::Foreign => "Foreign",
+            Self::Broken => "Broken",
+        }
+    }
+}
+
 /// That what was known before is lost.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::circumstances::Weighing;
 use super::looks::Looks;
 use super::policies::{Policies, whole_seconds};
+use super::profiles::Profiles;
 use super::requesters::Requesters;
 use super::servers::{Servers, Slot, SlotState};
 use crate::api::{ConnectServerSpec, CredentialRequestSpec, ENVIRONMENT_LABEL, Reason};
@@ -29,6 +30,7 @@ pub(super) struct Knowledge {
     pub(super) policies: Policies,
     pub(super) looks: Looks,
     pub(super) requesters: Requesters,
+    pub(super) profiles: Arc<Profiles>,
     pub(super) settings: Settings,
     /// Whether this instance was given namespaces by name, or its class is empty: it then speaks for
     /// requests whose server nobody has.

@@ -12,7 +12,7 @@ use super::record::Memory;
 use super::subject::Subject;
 use super::tally::Tally;
 use super::warm::Warmer;
-use crate::api::{Reason, Source};
+use crate::api::{Occasion, Reason, Source};
 use crate::audit::{AuditSink, Entry};
 use crate::connect::Class;
 use crate::fetch::{Fallback, Fetcher, Order, Reach, Values};
@@ -162,6 +162,13 @@ impl Reconciler {
             Ok(record) => record,
             Err(problem) => return Ok(Ended::failed(problem, Then::Retry)),
         };
+        // What is granted for the first time is on record before anything comes of it.
+        if grant.decision().occasion == Occasion::Grant
+            && let Err(error) = self.knowledge.profiles.commit(&subject.key.namespace).await
+        {
+            let problem = Problem::heals(Reason::WriteFailed, error.to_string());
+            return Ok(Ended { record, ..Ended::failed(problem, Then::Retry) });
+        }
         let ended = match (&order, &trouble) {
             (Some(order), _) => match self.fetch_and_write(subject, order).await? {
                 Ok(delivered) => return Ok(self.written(subject, grant, delivered, record)),

@@ -352,6 +352,7 @@ impl Reconciler {
     /// Drops memories whose time is over.
     pub(super) fn prune(&self) {
         self.knowledge.looks.prune();
+        self.knowledge.profiles.prune();
         let window = self.knowledge.settings.undo_window;
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.retain(|_, m| {

@@ -56,29 +56,41 @@ impl Tally {
     }
 }
 
-/// Writes the counts of the policies that `known` names, for as long as the operator runs.
+/// What the counts are held against.
+pub(super) trait Counted: Send {
+    /// The policies that there are, with the counts that their status has.
+    fn policies(&self) -> Vec<(Arc<str>, Option<RequestCounts>)>;
+    /// How many requests there are.
+    fn requests(&self) -> usize;
+}
+
+/// How many intervals after a start counts may be of only a part of the requests, and are not written.
+const SETTLES: usize = 20;
+
+/// Writes the counts of policies, for as long as the operator runs.
 pub(super) async fn publish(
     tally: Arc<Tally>,
-    known: impl Fn() -> Vec<Arc<str>> + Send,
+    counted: impl Counted,
     io: KubeIo,
     interval: Duration,
 ) {
-    let mut written: BTreeMap<Arc<str>, RequestCounts> = BTreeMap::new();
+    let mut settles = SETTLES;
     loop {
         tokio::time::sleep(interval).await;
+        if settles > 0 && tally.lock().len() < counted.requests() {
+            settles -= 1;
+            continue;
+        }
+        settles = 0;
         let counts = tally.counts();
-        let names = known();
-        written.retain(|name, _| names.contains(name));
-        for name in names {
+        for (name, known) in counted.policies() {
             let count = counts.get(&name).copied().unwrap_or_default();
-            if written.get(&name) == Some(&count) {
+            if known.unwrap_or_default() == count {
                 continue;
             }
             let status = json!({ "requests": count });
             match io.merge_status::<CredentialPolicy, _>("CredentialPolicy", &name, &status).await {
-                Ok(()) | Err(ApiError::NotFound) => {
-                    written.insert(name, count);
-                }
+                Ok(()) | Err(ApiError::NotFound) => {}
                 Err(error) => {
                     tracing::warn!(policy = %name, %error, "the counts of a policy were not written; trying again");
                 }

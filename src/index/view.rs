@@ -213,6 +213,8 @@ impl Versioned for SecretEntry {
 #[derive(Debug, PartialEq, Eq)]
 pub struct NamespaceEntry {
     resource_version: u64,
+    /// When it was created.
+    pub created: Option<SystemTime>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
 }
@@ -222,6 +224,7 @@ impl NamespaceEntry {
         metadata.name.as_ref()?;
         Some(Self {
             resource_version: resource_version(metadata),
+            created: metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0)),
             labels: metadata.labels.clone().unwrap_or_default(),
         })
     }

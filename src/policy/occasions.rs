@@ -95,14 +95,14 @@ fn a_rule_that_would_defer_for_ever_does_not_compile() {
 #[test]
 fn rules_are_for_the_occasions_that_they_name() {
     let only = |on: Occasion| {
-        vec![PolicyRule { on: Some(vec![on]), ..effective("only", "true", Effect::Deny) }]
+        vec![PolicyRule { occasions: Some(vec![on]), ..effective("only", "true", Effect::Deny) }]
     };
     assert!(matches!(grant(only(Occasion::Grant)), Verdict::Refused(_)));
     assert!(matches!(refresh(only(Occasion::Grant)), Verdict::Granted(_)));
     assert!(matches!(grant(only(Occasion::Refresh)), Verdict::Granted(_)));
     assert!(matches!(refresh(only(Occasion::Refresh)), Verdict::Refused(_)));
     let both = vec![PolicyRule {
-        on: Some(vec![Occasion::Refresh, Occasion::Grant]),
+        occasions: Some(vec![Occasion::Refresh, Occasion::Grant]),
         ..effective("both", "true", Effect::Deny)
     }];
     assert!(matches!(grant(both.clone()), Verdict::Refused(_)));
@@ -240,7 +240,7 @@ fn any_rule() -> impl Strategy<Value = PolicyRule> {
     (when, weight, on).prop_map(|(when, (score, effect), on)| PolicyRule {
         score,
         effect,
-        on,
+        occasions: on,
         ..effective("any", when, Effect::Alert)
     })
 }

@@ -106,7 +106,7 @@ impl PolicyState {
                 Ok(when) => rules.push(CompiledRule {
                     name: rule.name.clone(),
                     when,
-                    on: On::of(rule.on.as_deref()),
+                    on: On::of(rule.occasions.as_deref()),
                     weight: rule
                         .effect
                         .map_or_else(|| Weight::Score(rule.score.unwrap_or(0)), Weight::Effect),

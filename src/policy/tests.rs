@@ -87,7 +87,7 @@ pub(super) fn scored(name: &str, when: &str, score: i32) -> PolicyRule {
         when: when.to_owned(),
         score: Some(score),
         effect: None,
-        on: None,
+        occasions: None,
         message: format!("{name} matched"),
         recommendation: None,
     }

@@ -13,7 +13,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("behavior", &["api"]),
     ("settings", &["behavior"]),
     ("telemetry", &["api"]),
-    ("kube_io", &["index", "telemetry"]),
+    ("kube_io", &["api", "index", "telemetry"]),
     ("connect", &["api", "policy", "reference"]),
     ("cache", &["connect", "policy", "reference"]),
     ("vaults", &["cache", "connect", "policy", "reference", "telemetry"]),

@@ -75,7 +75,7 @@ async fn another_spec_is_a_new_grant_and_the_same_one_after_a_restart_is_not() {
     bed.request("orders", |_| {}).await;
     wait_says(&bed, "orders", &SYNCED).await;
     let grants = json!({"rules": [{
-        "name": "at-work", "on": ["Grant"], "when": ALWAYS_FOR_NOW, "effect": "Deny", "message": "nothing new",
+        "name": "at-work", "occasions": ["Grant"], "when": ALWAYS_FOR_NOW, "effect": "Deny", "message": "nothing new",
     }]});
     let policy = bed.policy("no-grants", grants).await;
     bed.wait_policy(&policy, "True").await;

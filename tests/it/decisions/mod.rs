@@ -1,5 +1,6 @@
 //! What decisions come to on a real API server: grants and refreshes, what passes and what lasts, policies on trial.
 
+mod behavior;
 mod deferred;
 mod deleted;
 mod held;
