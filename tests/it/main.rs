@@ -6,6 +6,7 @@ mod canary;
 mod chart;
 mod connection;
 mod crds;
+mod decisions;
 mod deploy;
 mod docs;
 mod drift;

@@ -32,7 +32,8 @@ fn at_a_three_hundredth() -> Settings {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_hour_of_outage_denies_nobody_and_changes_no_secret() {
     let bed = Bed::new("outage-hour").await;
-    let baseline = manifests::baseline().unwrap()["spec"].take();
+    let mut baseline = manifests::baseline().unwrap()["spec"].take();
+    baseline["onDenied"] = json!("Delete");
     bed.policy("baseline", baseline).await;
     // What is kept is long out of date when the hour is over, and not yet too old to serve.
     let classes = json!([{"name": "integrations", "ttl": "3s"}]);

@@ -118,6 +118,7 @@ impl Bed {
             controller_class: self.class.clone(),
             namespaces: [vec![self.namespace.clone()], options.namespaces].concat(),
             operator_namespace: self.operator_namespace.clone(),
+            delegates: Vec::new(),
             proxy: Proxy::None,
             cache_keys: options.cache_keys,
             environment: Arc::new(move |name| options.environment.get(name).cloned()),
