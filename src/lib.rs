@@ -22,6 +22,8 @@
 //! - [`status`]: conditions and history, the one status write, Events.
 //! - [`audit`]: a line for each decision and each change.
 //!
+//! Beside them: [`plan`], what would be decided without an operator. Pure.
+//!
 //! Around them: [`kube_io`], the one client that writes; [`settings`], every interval and limit;
 //! [`telemetry`], logs and metrics; [`server`], probes and metrics over HTTP; [`cli`], the command line.
 
@@ -37,6 +39,7 @@ pub mod controller;
 pub mod fetch;
 pub mod index;
 pub mod kube_io;
+pub mod plan;
 pub mod policy;
 pub mod reference;
 pub mod render;

@@ -1,9 +1,9 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What policy may know of the past of a namespace: the variable `history` of rules, by these names in camel
 /// case. All of it is of before the attempt, but for the two that say so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct History {
     /// Whether Portcullis still learns what is usual: nothing unusual is held against anybody yet.
     pub learning: bool,

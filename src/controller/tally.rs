@@ -15,8 +15,11 @@ use crate::policy::{PolicyResult, Verdict};
 /// What each policy came to for each request.
 #[derive(Default)]
 pub(super) struct Tally {
-    requests: Mutex<HashMap<ObjectKey, Vec<(Arc<str>, Outcome)>>>,
+    requests: Mutex<Outcomes>,
 }
+
+/// By request, the outcome of each policy.
+type Outcomes = HashMap<ObjectKey, Vec<(Arc<str>, Outcome)>>;
 
 impl Tally {
     /// A request was decided on.
@@ -51,7 +54,7 @@ impl Tally {
         counts
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, Vec<(Arc<str>, Outcome)>>> {
+    fn lock(&self) -> MutexGuard<'_, Outcomes> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

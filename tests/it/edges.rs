@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module with the modules of this crate that it may use.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("api", &[]),
     ("reference", &["api"]),
     ("policy", &["api", "behavior", "reference"]),
@@ -56,15 +56,20 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "vaults",
         ],
     ),
+    ("plan", &["api", "policy", "reference"]),
     ("server", &["controller", "telemetry"]),
     (
         "cli",
         &[
             "api",
             "audit",
+            "behavior",
             "connect",
             "controller",
             "index",
+            "plan",
+            "policy",
+            "reference",
             "secret",
             "server",
             "settings",
@@ -77,7 +82,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
 ];
 
 /// What a pure module must not name: clocks, clients, files, tasks.
-const PURE: [&str; 5] = ["api", "behavior", "policy", "reference", "render"];
+const PURE: [&str; 6] = ["api", "behavior", "plan", "policy", "reference", "render"];
 const IMPURE: [&str; 9] = [
     "kube::Client",
     "kube::Api",

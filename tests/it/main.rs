@@ -4,6 +4,7 @@ mod bed;
 mod cache;
 mod canary;
 mod chart;
+mod commands;
 mod connection;
 mod crds;
 mod decisions;

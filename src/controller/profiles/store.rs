@@ -74,7 +74,7 @@ impl Profiles {
                     Ok(Some(found)) => self.observe(&found),
                     Ok(None) => self.lock().row(&namespace).object = None,
                     Err(error) => {
-                        tracing::warn!(profile = %key, %error, "an access profile cannot be read")
+                        tracing::warn!(profile = %key, %error, "an access profile cannot be read");
                     }
                 }
                 self.wake.notify_one();

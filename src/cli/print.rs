@@ -1,0 +1,61 @@
+//! How the commands print.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// The form of what a command prints.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// The code of a command that decided against something.
+pub(super) const DENIED: u8 = 2;
+/// The code of a command that could not do its work.
+pub(super) const FAILED: u8 = 3;
+
+/// Prints a value, as text by `text`.
+pub(super) fn print<T: Serialize>(
+    output: Output,
+    value: &T,
+    text: impl FnOnce(&T) -> String,
+) -> io::Result<()> {
+    let printed = match output {
+        Output::Text => text(value),
+        Output::Json => serde_json::to_string_pretty(value).map_err(io::Error::other)? + "\n",
+        Output::Yaml => serde_saphyr::to_string(value).map_err(io::Error::other)?,
+    };
+    io::stdout().lock().write_all(printed.as_bytes())
+}
+
+/// Says why a command failed.
+pub(super) fn failed(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(FAILED)
+}
+
+/// A text that others wrote, fit for a terminal: on one line, and without characters that control it.
+pub(super) fn tame(text: &str) -> String {
+    let is_bidi = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || is_bidi(c) { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_cannot_control_a_terminal() {
+        assert_eq!(tame("a\x1b[2Jb\nc\u{202e}d"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d");
+        assert_eq!(tame("plain é 日本"), "plain é 日本");
+    }
+}
