@@ -1,5 +1,5 @@
 # What one does in this repository. `make` lists it.
-# CARGO_TARGET_DIR is honoured, and PORTCULLIS_CACHE where the control plane and the Connect clients are kept.
+# CARGO_TARGET_DIR is honoured, and PORTCULLIS_CACHE where the control plane, Helm and the Connect clients are kept.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -17,7 +17,7 @@ BENCH_ARGS ?=
 # Analysed as it is built, or all of Kubernetes would be compiled a second time.
 GO_IN_CLUSTER := cd tests/cluster && CGO_ENABLED=0 go
 GO_IN_CONFORMANCE := cd tests/connect/conformance/go && CGO_ENABLED=0 go
-# All Go code of the repository.
+# All Go code of the repository. tests/helm names a tool and has no code.
 GO_CODE := tests/cluster tests/connect/conformance/go
 
 .PHONY: help
@@ -61,7 +61,7 @@ doc: ## Run the tests in the documentation, those among them that must not compi
 	@cargo test --workspace --doc -- $(TESTS)
 
 .PHONY: it
-it: cluster ## Run the integration tests on a real control plane; TESTS=part-of-a-name
+it: cluster helm ## Run the integration tests on a real control plane; TESTS=part-of-a-name
 	@echo '==> integration tests'
 	@# Most of a test is waiting, so that more of them run at once than there are cores.
 	@cargo test --workspace --test it -- --test-threads=6 $(TESTS)
@@ -83,6 +83,14 @@ fuzz: ## Fuzz what reads untrusted text, each target for FUZZ_SECONDS=30
 cluster: ## Build the control plane of the tests, unless it is there
 	@tests/cluster/build.sh >/dev/null
 
+.PHONY: helm
+helm: ## Build Helm for the tests, unless it is there
+	@tests/helm/build.sh >/dev/null
+
+.PHONY: chart
+chart: helm ## Write deploy/install.yaml, the values in docs/install.md and the golden renders anew from the chart
+	@PORTCULLIS_RENEW=1 cargo test --test it -- chart::written
+
 .PHONY: crds
 crds: ## Write crds/ anew from src/api
 	@program=$$(cargo build -p portcullis --bin portcullis --message-format=json-render-diagnostics \
@@ -100,6 +108,6 @@ fmt: ## Format all code
 	@"$$(go env GOROOT)/bin/gofmt" -w $(GO_CODE)
 
 .PHONY: clean
-clean: ## Remove what was built, but for the control plane in the cache
+clean: ## Remove what was built, but for the control plane and Helm in the cache
 	@cargo clean
-	@echo "the control plane stays in $$(tests/cluster/build.sh --path)"
+	@echo "the control plane stays in $$(tests/cluster/build.sh --path), Helm in $$(tests/helm/build.sh --path)"

@@ -39,7 +39,7 @@ pub enum ApiError {
     NotFound,
     /// The operator may not do that.
     #[error(
-        "the API server forbids it ({verb} {kind}): the operator's rights (compare them with deploy/rbac.yaml), \
+        "the API server forbids it ({verb} {kind}): the operator's rights (compare them with docs/operations.md), \
          a quota, an admission policy, or a namespace that is being deleted"
     )]
     Forbidden {

@@ -144,7 +144,8 @@ title 'Installing'
 show kubectl apply -f crds/
 show kubectl wait --for=condition=Established -f crds/
 eventually 'the new kinds to be served' 30 kubectl get connectservers,credentialpolicies,credentialrequests -A
-show kubectl apply -f deploy/00-namespace.yaml -f deploy/rbac.yaml -f deploy/policy-baseline.yaml
+show kubectl apply -f deploy/install.yaml
+say 'There is no node for the pod of the Deployment: the same program is started beside the control plane instead.'
 
 title 'Giving the operator a Connect token, and saying which host it may be sent to'
 printf '%s' "$token" >"$run/token"
@@ -153,7 +154,7 @@ kubectl -n portcullis create secret generic connect-token --from-file=token="$ru
 show kubectl -n portcullis label secret connect-token portcullis.dev/purpose=connect-token
 show kubectl -n portcullis annotate secret connect-token "portcullis.dev/allowed-hosts=$url"
 
-title 'Starting the operator, as the ServiceAccount portcullis with the rights of deploy/rbac.yaml'
+title 'Starting the operator, as the ServiceAccount portcullis with its rights alone'
 typed kubectl -n portcullis create token portcullis
 (
   umask 077

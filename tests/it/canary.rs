@@ -1,6 +1,6 @@
 //! The real program, run as a process: no value and no token is found in anything that it says, and it ends in order.
 
-mod program;
+pub(crate) mod program;
 
 use std::time::Duration;
 

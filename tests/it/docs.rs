@@ -4,18 +4,23 @@ use std::fs;
 
 use portcullis::api::Reason;
 use portcullis::telemetry::Metrics;
-use portcullis_test_support::{Bed, manifests};
+use portcullis_test_support::{Bed, helm_template, manifests};
 use serde_json::{Value, json};
 
 fn text(file: &str) -> String {
     fs::read_to_string(manifests::repository().join(file)).expect("the document is readable")
 }
 
+/// The YAML blocks of a document.
+fn blocks(file: &str) -> Vec<String> {
+    let text = text(file);
+    let after = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    after.map(str::to_owned).collect()
+}
+
 /// The first YAML block of the README.
 fn first_request() -> Value {
-    let readme = text("README.md");
-    let block = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
-    serde_saphyr::from_str(block.expect("the README has a YAML block")).expect("it is YAML")
+    serde_saphyr::from_str(&blocks("README.md")[0]).expect("it is YAML")
 }
 
 #[test]
@@ -36,6 +41,36 @@ async fn the_readmes_request_becomes_a_secret() {
     bed.wait_value("orders-db", "username", &bed.value("orders-db", "username")).await;
     bed.wait_value("orders-db", "password", &bed.value("orders-db", "password")).await;
     operator.stop().await;
+}
+
+/// The workload of the README mounts what its request asks for.
+#[test]
+fn the_examples_workload_uses_the_examples_secret() {
+    let workload = manifests::read("deploy/examples/workload.yaml").unwrap().remove(0);
+    let request = first_request();
+    let (name, spec) = (&request["metadata"]["name"], &workload["spec"]["template"]["spec"]);
+    assert_eq!(&spec["volumes"][0]["secret"]["secretName"], name);
+    let key = &spec["containers"][0]["env"][0]["valueFrom"]["secretKeyRef"];
+    assert_eq!(&key["name"], name);
+    let keys = request["spec"]["data"].as_array().unwrap().iter().map(|entry| &entry["key"]);
+    assert!(keys.into_iter().any(|known| known == &key["key"]));
+}
+
+/// The values of the README and of the page on installing are the same, and the server that they make lets the
+/// README's request read what the server of the examples does.
+#[tokio::test]
+async fn the_readmes_values_make_the_examples_server() {
+    let values = &blocks("README.md")[1];
+    assert_eq!(values, &blocks("docs/install.md")[0]);
+    let args = ["--values", "-", "--set", "connectServer.token.value=not-a-token"];
+    let render = helm_template(&args, values).await.ok();
+    let mut objects = serde_saphyr::from_multiple::<Value>(&render).unwrap().into_iter();
+    let server = objects.find(|object| object["kind"] == "ConnectServer").unwrap();
+    let example = manifests::read("deploy/examples/connect-server.yaml").unwrap().remove(0);
+    for field in ["access", "vaults"] {
+        assert_eq!(server["spec"][field], example["spec"][field], "{field}");
+    }
+    assert_eq!(server["metadata"]["name"], example["metadata"]["name"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod bed;
 mod cache;
 mod canary;
+mod chart;
 mod connection;
 mod crds;
 mod deploy;

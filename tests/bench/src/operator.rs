@@ -40,7 +40,7 @@ impl Process {
         });
         let mut child = Command::new(std::env::current_exe()?)
             .arg("--operator")
-            // As deploy/deployment.yaml has it.
+            // As the chart has it.
             .env("MALLOC_ARENA_MAX", "2")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -11,16 +11,16 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// `portcullis run` and what it said until now.
-pub(super) struct Program {
+pub(crate) struct Program {
     child: Child,
     address: String,
     pub(super) stdout: Said,
-    pub(super) stderr: Said,
+    pub(crate) stderr: Said,
     kubeconfig: std::path::PathBuf,
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Said(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Said(Arc<Mutex<Vec<u8>>>);
 
 impl Said {
     fn listen(mut stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
@@ -35,20 +35,48 @@ impl Said {
         said
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 }
 
+/// What a program is told.
+pub(crate) struct Start {
+    /// A name that no other program has.
+    pub(crate) name: String,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    /// The text of its kubeconfig.
+    pub(crate) kubeconfig: String,
+    /// Where its arguments have it listen.
+    pub(crate) listen: String,
+}
+
 impl Program {
     pub(super) async fn start(bed: &Bed) -> Self {
-        let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", bed.class));
-        std::fs::write(&kubeconfig, bed.service_account_kubeconfig().await).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let args = [
+            ["run", "--log=portcullis=trace,info", "--log-format=json"].map(str::to_owned).to_vec(),
+            vec![
+                format!("--controller-class={}", bed.class),
+                format!("--namespaces={}", bed.namespace),
+                format!("--operator-namespace={}", bed.operator_namespace),
+                format!("--listen={listen}"),
+            ],
+        ]
+        .concat();
+        let kubeconfig = bed.service_account_kubeconfig().await;
+        Self::start_as(Start { name: bed.class.clone(), args, env: vec![], kubeconfig, listen })
+            .await
+    }
+
+    pub(crate) async fn start_as(start: Start) -> Self {
+        let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", start.name));
+        std::fs::write(&kubeconfig, start.kubeconfig).unwrap();
+        let address = start.listen;
         let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .args(["run", "--controller-class", &bed.class, "--namespaces", &bed.namespace])
-            .args(["--operator-namespace", &bed.operator_namespace, "--listen", &address])
-            .args(["--log", "portcullis=trace,info", "--log-format", "json"])
+            .args(start.args)
+            .envs(start.env)
             .env("KUBECONFIG", &kubeconfig)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -82,7 +110,7 @@ impl Program {
     }
 
     /// Sends SIGTERM; how long the end took, and whether it was a good one.
-    pub(super) async fn terminate(&mut self) -> (Duration, std::process::ExitStatus) {
+    pub(crate) async fn terminate(&mut self) -> (Duration, std::process::ExitStatus) {
         let started = Instant::now();
         let id = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());

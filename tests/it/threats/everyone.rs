@@ -29,7 +29,7 @@ fn at_a_three_hundredth() -> Settings {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_hour_of_outage_denies_nobody_and_changes_no_secret() {
     let bed = Bed::new("outage-hour").await;
-    let baseline = manifests::read("deploy/policy-baseline.yaml").unwrap().remove(0)["spec"].take();
+    let baseline = manifests::baseline().unwrap()["spec"].take();
     bed.policy("baseline", baseline).await;
     bed.patch_server(json!({"spec": {"pollInterval": null}})).await;
     let operator = bed

@@ -99,25 +99,33 @@ impl Cluster {
     /// # Errors
     /// When it is not built or does not start.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::bare().await?.prepared().await
+    }
+
+    /// A cluster of one's own that has never heard of Portcullis.
+    ///
+    /// # Errors
+    /// When it is not built or does not start.
+    pub async fn bare() -> anyhow::Result<Self> {
         let (control_plane, ready) = tokio::task::spawn_blocking(start_control_plane).await??;
         let kubectl = ready.bin.join("kubectl");
         let access = Access::new(ready.kubeconfig, kubectl, Some(ready.dir)).await?;
-        Self::prepared(access, Some(control_plane)).await
+        Ok(Self { access, _control_plane: Some(control_plane) })
     }
 
     async fn running(path: PathBuf) -> anyhow::Result<Self> {
         let access = Access::new(path, "kubectl".into(), None).await?;
-        Self::prepared(access, None).await
+        Self { access, _control_plane: None }.prepared().await
     }
 
-    async fn prepared(access: Access, control_plane: Option<ControlPlane>) -> anyhow::Result<Self> {
-        let client = access.admin();
+    async fn prepared(self) -> anyhow::Result<Self> {
+        let client = self.admin();
         // First of all: the garbage collector looks for new kinds only each 30 seconds.
         let crds = manifests::crds()?;
         for crd in &crds {
             manifests::apply(&client, crd).await?;
         }
-        for object in manifests::read("deploy/rbac.yaml")? {
+        for object in manifests::operator_rights()? {
             if object["kind"] == "ClusterRole" {
                 manifests::apply(&client, &object).await?;
             }
@@ -125,7 +133,7 @@ impl Cluster {
         for crd in crds {
             wait_served(&client, crd).await?;
         }
-        Ok(Self { access, _control_plane: control_plane })
+        Ok(self)
     }
 }
 

@@ -9,9 +9,9 @@
 
 pub mod bed;
 mod cluster;
-mod kubectl;
 pub mod manifests;
 mod operator;
+mod tool;
 pub mod wait;
 
 pub use bed::{Bed, SecretHistory, Seen, condition};
@@ -19,10 +19,10 @@ pub use cluster::{Access, Cluster};
 pub use connect_dev;
 pub use k8s_openapi;
 pub use kube;
-pub use kubectl::Kubectl;
 pub use operator::{AuditLines, OperatorOptions, TestOperator};
 pub use portcullis;
 pub use serde_json;
+pub use tool::{Ran, helm_lint, helm_template};
 
 /// Makes `ring` the TLS provider of the process. Each start of a cluster does it.
 pub fn install_tls() {

@@ -10,6 +10,9 @@ use serde_json::Value;
 /// Who applies manifests.
 const FIELD_MANAGER: &str = "portcullis-tests";
 
+/// The chart as it is rendered for kubectl.
+pub const INSTALL: &str = "deploy/install.yaml";
+
 /// The repository's root.
 #[must_use]
 pub fn repository() -> PathBuf {
@@ -55,6 +58,29 @@ pub fn crds() -> anyhow::Result<Vec<Value>> {
         all.extend(read(&file)?);
     }
     Ok(all)
+}
+
+/// What gives the operator its rights in `deploy/install.yaml`: its ServiceAccount, its roles and their bindings.
+///
+/// # Errors
+/// When the file cannot be read or is not YAML.
+pub fn operator_rights() -> anyhow::Result<Vec<Value>> {
+    let mut objects = read(INSTALL)?;
+    objects.retain(|object| {
+        let of_operator = object["metadata"]["labels"]["app.kubernetes.io/component"] == "operator";
+        let group = object["apiVersion"].as_str().unwrap_or_default();
+        of_operator && (group.starts_with("rbac.") || object["kind"] == "ServiceAccount")
+    });
+    Ok(objects)
+}
+
+/// The CredentialPolicy in `deploy/install.yaml`.
+///
+/// # Errors
+/// When the file cannot be read, is not YAML or has none.
+pub fn baseline() -> anyhow::Result<Value> {
+    let mut objects = read(INSTALL)?.into_iter();
+    objects.find(|object| object["kind"] == "CredentialPolicy").context("there is no policy")
 }
 
 /// The API for objects of this one's kind, in its namespace if it has one.

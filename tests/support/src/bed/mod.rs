@@ -128,10 +128,9 @@ impl Bed {
         })
     }
 
-    /// What `deploy/rbac.yaml` gives the operator, for this bed's namespace.
+    /// The rights that `deploy/install.yaml` gives the operator, for this bed's namespace.
     fn operator_objects(&self) -> Vec<Value> {
-        let mut objects =
-            manifests::read("deploy/rbac.yaml").expect("deploy/rbac.yaml is readable");
+        let mut objects = manifests::operator_rights().expect("deploy/install.yaml is readable");
         // The shared cluster has it, and it names no namespace.
         objects.retain(|object| object["kind"] != "ClusterRole");
         for object in &mut objects {

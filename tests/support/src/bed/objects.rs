@@ -9,7 +9,7 @@ use portcullis::api::{ConnectServer, CredentialPolicy};
 use serde_json::{Value, json};
 
 use super::Bed;
-use crate::{Kubectl, manifests, wait};
+use crate::{Ran, manifests, wait};
 
 impl Bed {
     /// The API of Secrets in the tenant's namespace.
@@ -219,12 +219,12 @@ impl Bed {
     }
 
     /// Runs kubectl as the administrator, in the tenant's namespace unless the arguments say otherwise.
-    pub async fn kubectl(&self, args: &[&str]) -> Kubectl {
+    pub async fn kubectl(&self, args: &[&str]) -> Ran {
         self.kubectl_with(args, "").await
     }
 
     /// The same with an input, for `-f -`.
-    pub async fn kubectl_with(&self, args: &[&str], input: &str) -> Kubectl {
+    pub async fn kubectl_with(&self, args: &[&str], input: &str) -> Ran {
         self.cluster.run_kubectl(&self.namespace, args, input).await
     }
 }

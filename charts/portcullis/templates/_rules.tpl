@@ -1,22 +1,8 @@
-# The least that the operator can work with. The tests run it with exactly these rights.
-apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: portcullis
-  namespace: portcullis
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata:
-  name: portcullis
-rules:
-# What is asked for. The operator answers in status and never changes a request's spec or metadata.
-- apiGroups: [portcullis.dev]
-  resources: [credentialrequests]
-  verbs: [get, list, watch]
-- apiGroups: [portcullis.dev]
-  resources: [credentialrequests/status]
-  verbs: [patch]
+{{/* The least that the operator can work with. tests/it/chart/rights.txt lists it right by right, and a test holds the
+two together; the tests run the operator with exactly these. */}}
+
+{{/* On what belongs to the whole cluster. */}}
+{{- define "portcullis.rules.cluster" -}}
 # Where it may be read from, and who may have it. People write these, never the operator.
 - apiGroups: [portcullis.dev]
   resources: [connectservers, credentialpolicies]
@@ -28,6 +14,17 @@ rules:
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [list, watch]
+{{- end -}}
+
+{{/* In the namespaces of requests. */}}
+{{- define "portcullis.rules.requests" -}}
+# What is asked for. The operator answers in status and never changes a request's spec or metadata.
+- apiGroups: [portcullis.dev]
+  resources: [credentialrequests]
+  verbs: [get, list, watch]
+- apiGroups: [portcullis.dev]
+  resources: [credentialrequests/status]
+  verbs: [patch]
 # The Secrets that requests ask for. RBAC cannot select by label, so this allows more than is done:
 # list and watch ask only for metadata, and only of those labelled portcullis.dev/managed; get reads the
 # Secret of a request's own target, a fallback Secret whose owner allows it, and the Secret with the keys of the
@@ -46,27 +43,10 @@ rules:
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata:
-  name: portcullis
-roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: ClusterRole
-  name: portcullis
-subjects:
-- kind: ServiceAccount
-  name: portcullis
-  namespace: portcullis
----
-# In its own namespace the operator keeps its master key and reads tokens and certificate authorities.
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata:
-  name: portcullis
-  namespace: portcullis
-rules:
+{{- end -}}
+
+{{/* In the operator's own namespace, where it keeps its master key and reads tokens and certificate authorities. */}}
+{{- define "portcullis.rules.own" -}}
 - apiGroups: [""]
   resources: [secrets]
   verbs:
@@ -79,17 +59,35 @@ rules:
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch]  # certificate authorities
+{{- end -}}
+
+{{/* A Role and its binding. Takes the root, namespace, name and rules. */}}
+{{- define "portcullis.role" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ .name | quote }}
+  namespace: {{ .namespace | quote }}
+  {{- include "portcullis.meta" (dict "root" .root "component" "operator") | nindent 2 }}
+rules:
+{{ .rules }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata:
-  name: portcullis
-  namespace: portcullis
+  name: {{ .name | quote }}
+  namespace: {{ .namespace | quote }}
+  {{- include "portcullis.meta" (dict "root" .root "component" "operator") | nindent 2 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: Role
-  name: portcullis
+  name: {{ .name | quote }}
 subjects:
+{{ include "portcullis.subjects" .root }}
+{{- end -}}
+
+{{- define "portcullis.subjects" -}}
 - kind: ServiceAccount
-  name: portcullis
-  namespace: portcullis
+  name: {{ include "portcullis.serviceAccount" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
+{{- end -}}

@@ -1,0 +1,31 @@
+//! The chart: what it renders, that each of its values counts, what its rights are, and that Helm installs it.
+//!
+//! What is made from it and kept in the repository is in `written`.
+
+mod described;
+mod install;
+mod render;
+mod rights;
+mod serves;
+mod values;
+mod written;
+
+use portcullis_test_support::helm_template;
+use serde_json::Value;
+
+/// The main shapes of the chart: values in `shapes/`, renders in `golden/`.
+const SHAPES: [&str; 5] = ["default", "namespaces", "connect-server", "connect", "everything"];
+
+/// The values of a shape, by their path from the root.
+fn shape(name: &str) -> String {
+    format!("tests/it/chart/shapes/{name}.yaml")
+}
+
+/// What the chart renders with a shape's values.
+async fn rendered(name: &str) -> String {
+    helm_template(&["--values", &shape(name)], "").await.ok()
+}
+
+fn objects(rendered: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(rendered).expect("what is rendered is YAML")
+}
