@@ -17,7 +17,7 @@ RUN target=$(uname -m)-unknown-linux-musl \
 FROM scratch
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="portcullis" \
-      org.opencontainers.image.description="A Kubernetes operator that decides on credentials and delivers them from 1Password Connect" \
+      org.opencontainers.image.description="A Kubernetes operator that decides on credentials, fetches them from 1Password Connect and records why" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
 COPY --from=build /out/ /

@@ -7,7 +7,7 @@ import (
 )
 
 // pauseImage holds each pod's namespaces open. Any image will do that sleeps.
-const pauseImage = "localhost/busybox:test"
+const pauseImage = "docker.io/library/busybox:1.37"
 
 // nodeAccounts are the users that the node's programs are, as they would be anywhere.
 var nodeAccounts = []struct{ name, user, groups string }{

@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 (($# > 0)) || set -- portcullis connect-dev busybox
 version=$(sed -n '0,/^version = /s/^version = "\(.*\)"/\1/p' Cargo.toml)
 target=$(uname -m)-unknown-linux-musl
-images=${CARGO_TARGET_DIR:-target}/images
+images=$(realpath "${CARGO_TARGET_DIR:-target}")/images
 
 for program in buildah musl-gcc; do
   if ! command -v "$program" >/dev/null; then
@@ -31,17 +31,17 @@ program() { # name: where cargo has put it
   cargo build --release --locked --package "$1" --target "$target" --message-format=json-render-diagnostics \
     | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'
 }
-pack() { # name and tag of what is in the store
-  rm -f "$images/${1%%:*}.tar"
-  buildah push --quiet "localhost/$1" "oci-archive:$images/${1%%:*}.tar:localhost/$1"
+pack() { # file, name and tag of what is in the store
+  rm -f "$images/$1.tar"
+  buildah push --quiet "$2" "oci-archive:$images/$1.tar:$2"
 }
-single() { # name, program, arguments: an image of one program
+plain() { # file, name and tag, entrypoint: an image of what is in $work/FILE
   local container
   container=$(buildah from scratch)
-  buildah copy --quiet "$container" "$2" "/$1" >/dev/null
-  buildah config --user 65532:65532 --entrypoint "[\"/$1\"]" --cmd "${3-}" "$container"
-  buildah commit --quiet "$container" "localhost/$1:test" >/dev/null
-  pack "$1:test"
+  buildah copy --quiet "$container" "$work/$1" / >/dev/null
+  buildah config --user 65532:65532 --entrypoint "$3" "$container"
+  buildah commit --quiet "$container" "$2" >/dev/null
+  pack "$1" "$2"
 }
 
 for image; do
@@ -52,10 +52,20 @@ for image; do
     # The folder stands in for the stage that builds.
     buildah build --quiet --isolation chroot --build-context "build=$work/build" --build-arg "VERSION=$version" \
       --tag "localhost/portcullis:$version" . >/dev/null
-    pack "portcullis:$version"
+    pack portcullis "localhost/portcullis:$version"
     ;;
-  connect-dev) single connect-dev "$(program connect-dev)" ;;
-  busybox) single busybox "$(command -v busybox)" 'sleep infinity' ;;
+  connect-dev)
+    install -D "$(program connect-dev)" "$work/connect-dev/connect-dev"
+    plain connect-dev localhost/connect-dev:test '["/connect-dev"]'
+    ;;
+  busybox)
+    # Under the name by which deploy/examples asks for it.
+    install -D "$(command -v busybox)" "$work/busybox/bin/busybox"
+    for applet in sh cat env ls sleep; do
+      ln -s busybox "$work/busybox/bin/$applet"
+    done
+    plain busybox docker.io/library/busybox:1.37 '["/bin/sleep", "infinity"]'
+    ;;
   *) echo "images: there is no image $image" >&2; exit 2 ;;
   esac
 done
