@@ -122,9 +122,26 @@ pub async fn secret_writes(cluster: &Cluster) -> usize {
     writes.count()
 }
 
-/// What its pod takes: memory in bytes now, and thousandths of a core over the time until the kubelet has
-/// measured it again.
-pub async fn idle_usage(cluster: &Cluster) -> (f64, f64) {
+/// The memory of its process in bytes, the program's own pages among it: what the kubelet tells of a pod leaves those
+/// out that another pod of the image has read first.
+pub async fn resident(cluster: &Cluster) -> f64 {
+    let uid = ["get", "pods", "--output=jsonpath={.items[*].metadata.uid}"];
+    let cgroup = format!("/pod{}/", kubectl(cluster, NAMESPACE, &uid, "").await);
+    let processes = std::fs::read_dir("/proc").expect("/proc is readable").flatten();
+    let kilobytes = processes.filter_map(|process| {
+        let read = |file| std::fs::read_to_string(process.path().join(file)).ok();
+        let ours = read("comm")?.trim() == "portcullis" && read("cgroup")?.contains(&cgroup);
+        let status = read("status").filter(|_| ours)?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<f64>().ok()
+    });
+    let all: Vec<_> = kilobytes.collect();
+    assert_eq!(all.len(), 1, "one process of the operator is in {cgroup}");
+    all[0] * 1024.0
+}
+
+/// The thousandths of a core that its pod takes over the time until the kubelet has measured it again.
+pub async fn idle_millicores(cluster: &Cluster) -> f64 {
     let look = async || usage(cluster).await;
     let first = wait::until("the kubelet to measure the pod", wait::LONGEST, look).await;
     wait::until("the kubelet to measure the pod again", wait::LONGEST, async || {
