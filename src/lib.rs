@@ -13,6 +13,7 @@
 //! - [`vaults`]: an actor a server, which polls what changed and resolves names to ids.
 //! - [`policy`]: facts → score → decision. Makes the [`Grant`](policy::Grant) that everything after it
 //!   demands. Pure.
+//! - [`behavior`]: what is usual for a namespace, and what about an attempt is not. Pure.
 //! - [`connect`]: the REST client for 1Password Connect, and what can go wrong with it.
 //! - [`cache`]: values that were fetched, sealed, with how long they serve. No network.
 //! - [`fetch`]: values for a grant: from the cache, from Connect, or in an outage from what may stand in.
@@ -28,6 +29,7 @@
 
 pub mod api;
 pub mod audit;
+pub mod behavior;
 pub mod cache;
 pub mod cli;
 pub mod connect;

@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::behavior;
+
 /// How the operator behaves in time and size. None of this is a command-line flag: these are safety
 /// windows, chosen together. Tests run at a thirtieth of the scale.
 #[derive(Clone, Debug)]
@@ -79,8 +81,19 @@ pub struct Settings {
     /// The time after which the record of a vault is written for the sake of when it was confirmed alone.
     pub persist_confirmed: Duration,
 
+    /// How long after its installation Portcullis learns what is usual before anything unusual denies or defers.
+    pub learning: Duration,
+    /// The windows and ceilings of the detectors.
+    pub behavior: behavior::Limits,
+
     /// How long a deleted policy still counts, so that delete-and-create opens no gap.
     pub policy_settle: Duration,
+    /// The time after which a request is decided on again where rules read what passes.
+    pub redecide_interval: Duration,
+    /// The least time between two writes of what a policy came to for how many requests.
+    pub tally_interval: Duration,
+    /// How long a change of an access profile that nobody waits for may stay unwritten.
+    pub profile_interval: Duration,
     /// How long after a Secret was first written a withdrawn grant takes it back: what was withdrawn
     /// before the write is observed a little later.
     pub undo_window: Duration,
@@ -131,7 +144,12 @@ impl Default for Settings {
             cache_sweep: Duration::from_secs(1),
             persist_interval: Duration::from_secs(10),
             persist_confirmed: Duration::from_secs(15 * 60),
+            learning: Duration::from_secs(14 * 24 * 3600),
+            behavior: behavior::Limits::default(),
             policy_settle: Duration::from_secs(10),
+            redecide_interval: Duration::from_secs(60),
+            tally_interval: Duration::from_secs(30),
+            profile_interval: Duration::from_secs(30),
             undo_window: Duration::from_secs(2),
             write_concurrency: 16,
             write_timeout: Duration::from_secs(10),
@@ -167,6 +185,9 @@ impl Settings {
             cool_down_max: full.cool_down_max / 30,
             refusal_confirm: full.refusal_confirm / 30,
             policy_settle: full.policy_settle / 30,
+            redecide_interval: full.redecide_interval / 30,
+            tally_interval: full.tally_interval / 30,
+            profile_interval: full.profile_interval / 30,
             shutdown_grace: Duration::from_secs(5),
             ..full
         }

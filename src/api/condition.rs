@@ -100,6 +100,15 @@ impl Conditions {
         self
     }
 
+    /// Keeps a condition as it was, if there was one, and says that it holds for the generation of now.
+    #[must_use]
+    pub fn renew(mut self, type_: ConditionType) -> Self {
+        let known = self.previous.iter().find(|c| c.type_ == type_.as_str()).cloned();
+        let generation = self.generation;
+        self.next.extend(known.map(|c| Condition { observed_generation: generation, ..c }));
+        self
+    }
+
     /// The finished list.
     #[must_use]
     pub fn finish(self) -> Vec<Condition> {

@@ -5,6 +5,7 @@
 mod condition;
 mod duration;
 mod policy;
+mod profile;
 mod reason;
 mod request;
 mod request_status;
@@ -16,8 +17,12 @@ mod server_status;
 pub use condition::{ConditionType, Conditions};
 pub(crate) use duration::parse_duration;
 pub use policy::{
-    CredentialPolicy, CredentialPolicySpec, CredentialPolicyStatus, Effect, OnDenied, PolicyMatch,
-    PolicyMode, PolicyRule, Thresholds,
+    CredentialPolicy, CredentialPolicySpec, CredentialPolicyStatus, Effect, Occasion, OnDenied,
+    PolicyMatch, PolicyMode, PolicyRule, RequestCounts, Thresholds,
+};
+pub use profile::{
+    AccessProfile, AccessProfileSpec, ConsumerUse, DeniedHour, DeniedRequest, EnvironmentUse,
+    Intervals, ItemUse, Moment, RebuildCause, Rebuilt, RequestUse, RiskUse, VaultUse,
 };
 pub use reason::Reason;
 pub use request::{
@@ -26,8 +31,8 @@ pub use request::{
     SshFormat, Target,
 };
 pub use request_status::{
-    CredentialRequestStatus, DecisionStatus, FactorStatus, HISTORY_LIMIT, HistoryRecord, Outcome,
-    Source, SyncStatus, SyncedItem,
+    AnomalyStatus, CredentialRequestStatus, DecisionStatus, FactorStatus, HISTORY_LIMIT,
+    HistoryRecord, Outcome, Source, SyncStatus, SyncedItem,
 };
 pub use selector::{LabelSelector, Operator, Requirement};
 pub use server::{
@@ -58,11 +63,18 @@ pub const ALLOWED_HOSTS_ANNOTATION: &str = "portcullis.dev/allowed-hosts";
 /// The annotation of a request or ConnectServer by which somebody asks for 1Password to be asked anew: a new
 /// value, such as the time, is a new request.
 pub const REFRESH_ANNOTATION: &str = "portcullis.dev/refresh-requested-at";
+/// The annotation of a request with the name of who wrote its spec.
+pub const REQUESTED_BY_ANNOTATION: &str = "portcullis.dev/requested-by";
 /// The annotation of an object by which its owner lets one request, by name, use it.
 pub const ALLOW_REQUEST_ANNOTATION: &str = "portcullis.dev/allow-request";
 
 /// The CustomResourceDefinitions of the group, in the order in which they are installed.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![ConnectServer::crd(), CredentialPolicy::crd(), CredentialRequest::crd()]
+    vec![
+        AccessProfile::crd(),
+        ConnectServer::crd(),
+        CredentialPolicy::crd(),
+        CredentialRequest::crd(),
+    ]
 }

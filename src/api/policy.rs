@@ -24,6 +24,9 @@ use super::LabelSelector;
         json_path = r#".status.conditions[?(@.type=="Valid")].status"#
     ),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Allowed", type_ = "integer", json_path = ".status.requests.allowed"),
+    printcolumn(name = "Alerted", type_ = "integer", json_path = ".status.requests.alerted"),
+    printcolumn(name = "Denied", type_ = "integer", json_path = ".status.requests.denied"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Message",
@@ -72,6 +75,10 @@ pub struct PolicyMatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 63)))]
     pub environments: Option<Vec<String>>,
+    /// Types of the items: 1Password's categories, such as `LOGIN`, `DATABASE` or `SSH_KEY`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 63)))]
+    pub types: Option<Vec<String>>,
 }
 
 /// Whether a policy decides.
@@ -80,6 +87,8 @@ pub enum PolicyMode {
     /// It decides.
     #[default]
     Enforce,
+    /// It is evaluated and recorded, and neither decides nor covers anything.
+    Audit,
 }
 
 /// What a denial does to a Secret that was written before.
@@ -88,6 +97,9 @@ pub enum OnDenied {
     /// The Secret stays.
     #[default]
     Retain,
+    /// The Secret is deleted, if rules that read durable facts alone deny. Neither an outage nor a rule that fails
+    /// or does not compile deletes anything.
+    Delete,
 }
 
 /// The scores from which a request is alerted and denied.
@@ -114,9 +126,17 @@ pub struct PolicyRule {
     /// The rule's name; decisions name it.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// A CEL expression over `request`, `namespace` and `refs` that says whether the rule matches.
+    /// A CEL expression over `request`, `namespace`, `refs`, `requester`, `history`, `anomalies`, `service` and `now`
+    /// that says whether the rule matches. One that reads any of the last four is transient: it decides on new grants
+    /// and may hold a refresh, and ends no grant that stands.
     #[schemars(length(min = 1, max = 1024))]
     pub when: String,
+    /// What the rule is for: `Grant`, the first decision on a request or on a change of its spec; `Refresh`, every
+    /// later one. Both when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub occasions: Option<Vec<Occasion>>,
     /// What the rule adds to the score when it matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
@@ -133,11 +153,23 @@ pub struct PolicyRule {
     pub recommendation: Option<String>,
 }
 
+/// What is decided on.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Occasion {
+    /// A request, or another spec of it, for the first time.
+    Grant,
+    /// A request that was granted and has not changed.
+    Refresh,
+}
+
 /// What a rule does whatever the score.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The request is alerted.
     Alert,
+    /// The request waits, and is decided on again each minute. Only for rules that read `history`, `anomalies`,
+    /// `service` or `now`: the others would wait for ever.
+    Defer,
     /// The request is denied.
     Deny,
 }
@@ -154,6 +186,23 @@ pub struct CredentialPolicyStatus {
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+    /// How many requests it applies to, by what it came to for each: written on change, at most every 30 seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<RequestCounts>,
+}
+
+/// Requests by outcome.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestCounts {
+    /// Allowed.
+    pub allowed: i32,
+    /// Allowed, and alerted.
+    pub alerted: i32,
+    /// Deferred, or held.
+    pub deferred: i32,
+    /// Denied.
+    pub denied: i32,
 }
 
 impl CredentialPolicySpec {

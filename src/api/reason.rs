@@ -102,6 +102,10 @@ reasons! {
 
     /// A rule or the score denies the request.
     Denied,
+    /// The request waits, and is decided on again when the time has come.
+    Deferred,
+    /// The grant stands, and rules that read what passes keep it from being refreshed for now.
+    HeldByPolicy,
     /// The claimed environment contradicts the facts.
     EnvironmentMismatch,
     /// A reference is covered by no policy.

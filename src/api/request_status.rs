@@ -40,6 +40,8 @@ pub enum Outcome {
     Allowed,
     /// Granted, with the attention of those who read alerts.
     Alerted,
+    /// Not yet: it is decided on again when the time has come.
+    Deferred,
     /// Refused.
     Denied,
 }
@@ -51,6 +53,7 @@ impl Outcome {
         match self {
             Self::Allowed => "Allowed",
             Self::Alerted => "Alerted",
+            Self::Deferred => "Deferred",
             Self::Denied => "Denied",
         }
     }
@@ -71,6 +74,10 @@ pub struct DecisionStatus {
     pub factors: Vec<FactorStatus>,
     /// How many rules matched.
     pub factor_count: i32,
+    /// What was unusual about the request; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub anomalies: Vec<AnomalyStatus>,
     /// What the matching rules recommend; at most 8.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(max = 512)))]
@@ -98,6 +105,18 @@ pub struct FactorStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,
     /// The rule's message.
+    #[schemars(length(max = 512))]
+    pub message: String,
+}
+
+/// Something unusual about a request.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct AnomalyStatus {
+    /// What found it.
+    #[schemars(length(max = 63))]
+    pub detector: String,
+    /// What was seen, and against what.
     #[schemars(length(max = 512))]
     pub message: String,
 }

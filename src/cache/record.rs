@@ -26,6 +26,8 @@ pub struct Listed {
     pub title: Arc<str>,
     /// Its version.
     pub version: i64,
+    /// Its category; empty where the server does not tell.
+    pub category: Arc<str>,
 }
 
 /// The most bytes of sealed values in a record; the rest is for names.

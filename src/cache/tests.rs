@@ -255,6 +255,7 @@ fn listed(items: &[(&str, &str, i64)]) -> Vec<Listed> {
         id: (*id).into(),
         title: (*title).into(),
         version: *version,
+        category: "LOGIN".into(),
     })
     .collect()
 }

@@ -3,12 +3,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::api::parse_duration;
 use crate::audit::AuditSink;
 use crate::connect::Proxy;
 use crate::controller::{BesideCache, CacheKeys, Operator, OperatorConfig};
@@ -43,6 +45,15 @@ pub(super) struct Run {
     /// Reach Connect by the proxies that HTTPS_PROXY, NO_PROXY and so on name; directly when absent.
     #[arg(long, env = "PORTCULLIS_CONNECT_PROXY_FROM_ENVIRONMENT")]
     connect_proxy_from_environment: bool,
+    /// Those who write requests on behalf of others, separated by commas, such as the ServiceAccount of Argo CD or
+    /// Flux: user names, in which * stands for any run of characters. A request that one of them wrote counts as of
+    /// somebody unknown.
+    #[arg(long, env = "PORTCULLIS_DELEGATES", value_delimiter = ',')]
+    delegates: Vec<String>,
+    /// How long after the installation it learns what is usual, such as 336h. What is unusual alerts by then, and
+    /// neither denies nor defers.
+    #[arg(long, env = "PORTCULLIS_LEARNING_PERIOD", default_value = "336h", value_parser = duration)]
+    learning_period: Duration,
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "PORTCULLIS_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -83,6 +94,11 @@ fn object_key(text: &str) -> Result<ObjectKey, &'static str> {
         }
         Some(_) | None => Err("it must be NAMESPACE/NAME"),
     }
+}
+
+/// Reads a duration as Kubernetes spells it.
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text).ok_or("it must be a duration such as 336h or 1h30m")
 }
 
 impl Run {
@@ -127,6 +143,7 @@ impl Run {
             controller_class: self.controller_class,
             namespaces: self.namespaces.into_iter().filter(|n| !n.is_empty()).collect(),
             operator_namespace: self.operator_namespace,
+            delegates: self.delegates.into_iter().filter(|d| !d.is_empty()).collect(),
             proxy: if self.connect_proxy_from_environment {
                 Proxy::Environment
             } else {
@@ -141,7 +158,7 @@ impl Run {
                 (None, None) => CacheKeys::Ephemeral,
             },
             environment: Arc::new(|variable| std::env::var(variable).ok()),
-            settings: Settings::default(),
+            settings: Settings { learning: self.learning_period, ..Settings::default() },
             audit: AuditSink::new(Box::new(io::stdout()), metrics.clone()),
             metrics: metrics.clone(),
         })

@@ -47,6 +47,9 @@ pub struct ItemSummary {
     /// Archived and deleted items are listed, too.
     #[serde(default)]
     pub state: State,
+    /// `LOGIN`, `DATABASE` and so on: an open set. Empty where the server does not tell.
+    #[serde(default, deserialize_with = "name")]
+    pub category: Arc<str>,
 }
 
 /// An item with its values.

@@ -5,15 +5,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::circumstances::Weighing;
 use super::looks::Looks;
 use super::policies::{Policies, whole_seconds};
+use super::profiles::Profiles;
+use super::requesters::Requesters;
 use super::servers::{Servers, Slot, SlotState};
 use crate::api::{ConnectServerSpec, CredentialRequestSpec, ENVIRONMENT_LABEL, Reason};
 use crate::connect::Class;
 use crate::fetch::Staleness;
 use crate::index::{Index, ObjectKey, RequestEntry, VaultKey};
 use crate::policy::{
-    Access, Facts, NamespaceFacts, Refusal, RequestFacts, ResolvedReference, Verdict, decide,
+    Access, Facts, NamespaceFacts, Refusal, RequestFacts, ResolvedReference, Verdict,
 };
 use crate::reference::{ParseError, Reference};
 use crate::settings::Settings;
@@ -26,6 +29,8 @@ pub(super) struct Knowledge {
     pub(super) servers: Servers,
     pub(super) policies: Policies,
     pub(super) looks: Looks,
+    pub(super) requesters: Requesters,
+    pub(super) profiles: Arc<Profiles>,
     pub(super) settings: Settings,
     /// Whether this instance was given namespaces by name, or its class is empty: it then speaks for
     /// requests whose server nobody has.
@@ -67,6 +72,7 @@ impl Knowledge {
         key: &ObjectKey,
         entry: &RequestEntry,
         spec: &CredentialRequestSpec,
+        weighing: Weighing,
     ) -> Examined {
         let server_name = spec.server_name();
         let (server_spec, server) = match self.servers.get(server_name) {
@@ -119,8 +125,9 @@ impl Knowledge {
         let upstream = Upstream { server: server.clone(), spec: server_spec.clone() };
         match resolving.references(spec) {
             Ok(references) => {
-                let facts = Facts { request, namespace: namespace.clone(), references };
-                let verdict = decide(facts, &resolving.access, &self.policies.set());
+                let requester = self.requesters.of(entry);
+                let facts = Facts { request, namespace: namespace.clone(), references, requester };
+                let verdict = self.decide(facts, weighing, &resolving.access, &view);
                 Examined::Decided(verdict, upstream)
             }
             Err(Failed::Outside(keys)) => {
@@ -267,6 +274,8 @@ impl Resolving<'_> {
         ResolvedReference {
             key: key.to_owned(),
             environment: of_vault.or(of_namespace).map(str::to_owned),
+            class: self.server_spec.vault_class(&found.item.vault_name).to_owned(),
+            type_: found.category,
             item: found.item,
             version: found.version,
             section: reference.section,

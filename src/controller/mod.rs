@@ -2,16 +2,21 @@
 //! of `reconcile`.
 
 mod cache_keys;
+mod circumstances;
 mod dispatch;
 mod examine;
 mod looks;
 mod outcome;
 mod policies;
+mod profiles;
 mod queue;
 mod reconcile;
 mod record;
+mod refuse;
+mod requesters;
 mod servers;
 mod subject;
+mod tally;
 mod warm;
 mod watch;
 mod watches;
@@ -25,7 +30,9 @@ use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::RequestCounts;
 use crate::audit::AuditSink;
+use crate::behavior::Installation;
 use crate::cache::Cache;
 use crate::connect::Proxy;
 use crate::fetch::{Environment, Fetcher};
@@ -40,9 +47,12 @@ use cache_keys::{LoadedKeys, load_cache_keys};
 use examine::Knowledge;
 use looks::Looks;
 use policies::{Policies, whole_seconds};
+use profiles::{Place, Profiles};
 use queue::{ParkKey, Queue, QueueConfig};
 use reconcile::Reconciler;
+use requesters::Requesters;
 use servers::{ServerTaskConfig, Servers};
+use tally::Tally;
 use warm::Warmer;
 use watch::Gate;
 use watches::Starting;
@@ -57,6 +67,8 @@ pub struct OperatorConfig {
     pub namespaces: Vec<String>,
     /// The namespace of its keys and of Connect tokens.
     pub operator_namespace: String,
+    /// Names of those who write requests on behalf of others, or patterns of such names.
+    pub delegates: Vec<String>,
     /// What stands between the operator and Connect.
     pub proxy: Proxy,
     /// Where the keys of the cache come from.
@@ -124,6 +136,7 @@ impl Operator {
             controller_class,
             namespaces,
             operator_namespace,
+            delegates,
             proxy,
             cache_keys,
             environment,
@@ -137,7 +150,8 @@ impl Operator {
             settings.write_timeout,
             metrics.clone(),
         );
-        let keys = load_or_create_keys(&io, &operator_namespace).await?;
+        let loaded = load_or_create_keys(&io, &operator_namespace).await?;
+        let keys = loaded.keys;
         let LoadedKeys { keyring, lasting } =
             load_cache_keys(&cache_keys, &io, &operator_namespace).await?;
         let cache = Cache::new(keyring, settings.cache_bytes);
@@ -162,12 +176,26 @@ impl Operator {
             Warmer::new(fetcher.clone(), settings.look_interval / 10, on_free, metrics.clone());
         let (events, event_task) = event_queue(io.clone(), settings.event_queue, metrics.clone());
         let index = Index::default();
+        let profiles = Arc::new(Profiles::new(
+            Place {
+                namespace: operator_namespace.clone(),
+                class: controller_class.clone(),
+                serves: namespaces.clone(),
+            },
+            keys.clone(),
+            io.clone(),
+            Installation { installed_at: loaded.since.into(), learning: settings.learning },
+            &settings,
+            metrics.clone(),
+        ));
         let reconciler = Arc::new(Reconciler {
             knowledge: Knowledge {
                 index: index.clone(),
                 servers: Servers::default(),
                 policies: Policies::new(controller_class.clone(), settings.policy_settle),
                 looks: Looks::new(settings.look_burst, settings.look_interval),
+                requesters: Requesters::new(delegates),
+                profiles: profiles.clone(),
                 settings: settings.clone(),
                 answers_for_missing_servers: !namespaces.is_empty() || controller_class.is_empty(),
             },
@@ -181,6 +209,7 @@ impl Operator {
             events,
             metrics: metrics.clone(),
             memory: Mutex::new(HashMap::new()),
+            tally: Arc::new(Tally::default()),
         });
         let mut starting =
             Starting { client, index, queue, gate: Gate::new(), tasks: JoinSet::new(), reconciler };
@@ -188,7 +217,15 @@ impl Operator {
         starting.tasks.spawn(tend(cache.clone(), settings.clone(), metrics.clone()));
         starting.watch_requests(&namespaces);
         starting.watch_namespaces();
+        starting.watch_profiles(&operator_namespace, &profiles);
+        starting.tasks.spawn(profiles::keep(profiles, settings.profile_interval));
         starting.watch_policies(io.clone());
+        starting.tasks.spawn(tally::publish(
+            starting.reconciler.tally.clone(),
+            CountedKnowledge(starting.reconciler.clone()),
+            io.clone(),
+            settings.tally_interval,
+        ));
         starting.watch_servers(ServerTaskConfig {
             servers: starting.reconciler.knowledge.servers.clone(),
             class: controller_class,
@@ -246,6 +283,19 @@ impl Operator {
             self.dispatcher.abort();
         }
         self.tasks.shutdown().await;
+    }
+}
+
+/// What the counts of policies are held against.
+struct CountedKnowledge(Arc<Reconciler>);
+
+impl tally::Counted for CountedKnowledge {
+    fn policies(&self) -> Vec<(Arc<str>, Option<RequestCounts>)> {
+        self.0.knowledge.policies.counted()
+    }
+
+    fn requests(&self) -> usize {
+        self.0.knowledge.index.request_count()
     }
 }
 

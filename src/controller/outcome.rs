@@ -12,9 +12,9 @@ use super::subject::Subject;
 use crate::api::{CredentialRequestSpec, Reason, Source, SyncStatus, SyncedItem};
 use crate::connect::Class;
 use crate::fetch::{FetchError, Stale, Values};
-use crate::policy::{Grant, ResolvedReference};
+use crate::policy::{Decision, Facts, Grant, ResolvedReference};
 use crate::render::item_versions;
-use crate::secret::{SecretChange, SecretState, Written};
+use crate::secret::{Receipt, SecretChange, SecretState, Written};
 use crate::settings::Settings;
 use crate::status::{Next, Problem, Severity};
 use crate::vaults::{Server, Trouble};
@@ -75,8 +75,8 @@ impl Stop {
 
 impl Reconciler {
     /// Whether the Secret holds what was granted, as far as the receipt and the lists of the vaults tell.
-    pub(super) fn is_current(&self, subject: &Subject<'_>, grant: &Grant) -> bool {
-        let references = grant.facts().references.iter();
+    pub(super) fn is_current(&self, subject: &Subject<'_>, facts: &Facts) -> bool {
+        let references = facts.references.iter();
         let listed =
             item_versions(references.map(|r| (&*r.item.vault_id, &*r.item.item_id, r.version)));
         let receipt = subject.receipt.as_ref();
@@ -87,7 +87,8 @@ impl Reconciler {
     pub(super) fn confirmed(
         &self,
         subject: &Subject<'_>,
-        grant: &Grant,
+        facts: &Facts,
+        decision: &Decision,
         record: Option<String>,
     ) -> Ended {
         self.with_memory(subject.key, |m| {
@@ -96,18 +97,32 @@ impl Reconciler {
         });
         let sync = subject.status.as_ref().and_then(|s| s.sync.clone());
         let uid = subject.receipt.as_ref().map(|r| r.secret_uid.as_str()).unwrap_or_default();
-        let record = self.audit_source(subject, grant, uid, Source::Connect).or(record);
+        let record = self.audit_source(subject, (facts, decision), uid, Source::Connect).or(record);
         let next = match sync {
             // Whatever it was made of, 1Password says now that it holds just that.
-            Some(sync) => {
-                Next::Synced(SyncStatus { source: Source::Connect, stale_since: None, ..sync })
-            }
+            Some(sync) => Next::Synced(SyncStatus {
+                source: Source::Connect,
+                stale_since: None,
+                receipt: self.granted_receipt(subject, sync.receipt),
+                ..sync
+            }),
             None => Next::Failed(Problem::heals(
                 Reason::InternalError,
                 "the status lost what it said of the Secret",
             )),
         };
         Ended { next, record, change: SecretChange::None, created: None, then: Then::Done }
+    }
+
+    /// The receipt of a Secret that stays as it is, under a grant of the spec as it is now.
+    fn granted_receipt(&self, subject: &Subject<'_>, known: String) -> String {
+        match &subject.receipt {
+            Some(receipt) if receipt.granted != subject.spec_id => {
+                let receipt = Receipt { granted: subject.spec_id.clone(), ..receipt.clone() };
+                subject.signer.receipt(&subject.entry.uid, &receipt)
+            }
+            Some(_) | None => known,
+        }
     }
 
     pub(super) fn written(
@@ -119,8 +134,9 @@ impl Reconciler {
     ) -> Ended {
         let Delivered { items, keys, source, stale, written, record: change_record } = delivered;
         let uid = written.receipt.secret_uid.as_str();
-        let record =
-            change_record.or_else(|| self.audit_source(subject, &grant, uid, source)).or(record);
+        let record = change_record
+            .or_else(|| self.audit_source(subject, (grant.facts(), grant.decision()), uid, source))
+            .or(record);
         let previous = subject.status.as_ref().and_then(|s| s.sync.as_ref());
         let same_content = written.change == SecretChange::Retagged
             || match &subject.receipt {
@@ -283,7 +299,7 @@ impl Reconciler {
                 Then::At(self.until_stale(subject, problem))
             }
             (Severity::Tolerable { .. }, _) => Then::Retry,
-            (Severity::Heals | Severity::Stalled, _) => Then::Done,
+            (Severity::Heals | Severity::Held | Severity::Stalled, _) => Then::Done,
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::api::{
     ConditionType, Conditions, CredentialPolicy, CredentialPolicySpec, CredentialPolicyStatus,
-    Reason,
+    Reason, RequestCounts,
 };
 use crate::index::Raw;
 use crate::kube_io::{ApiError, KubeIo};
@@ -34,6 +34,8 @@ struct Entry {
     generation: i64,
     uid: String,
     epoch: u64,
+    /// The counts that its status has.
+    counted: Option<RequestCounts>,
     /// Set when the policy was deleted: it counts until this time.
     until: Option<Instant>,
 }
@@ -110,28 +112,38 @@ impl Policies {
         let generation = policy.metadata.generation.unwrap_or(0);
         let uid = policy.metadata.uid.clone().unwrap_or_default();
         let epoch = known.epoch;
+        let previous = CredentialPolicyStatus::deserialize(&policy.status).unwrap_or_default();
+        let counted = previous.requests;
         if let Some(entry) = known.policies.get_mut(&name)
             && entry.generation == generation
             && entry.uid == uid
         {
             entry.epoch = epoch;
             entry.until = None;
+            entry.counted = counted;
             return (false, None);
         }
         let state = match CredentialPolicySpec::deserialize(&policy.spec) {
             Ok(spec) => PolicyState::compile(&name, &spec),
             Err(_) => PolicyState::Unreadable { name: name.clone() },
         };
-        let previous = CredentialPolicyStatus::deserialize(&policy.status).unwrap_or_default();
         let verdict = PolicyVerdict {
             next: status(&previous, &state, generation),
-            previous,
+            previous: CredentialPolicyStatus { requests: None, ..previous },
             name: name.clone(),
         };
-        known
-            .policies
-            .insert(name, Entry { state: Arc::new(state), generation, uid, epoch, until: None });
+        known.policies.insert(
+            name,
+            Entry { state: Arc::new(state), generation, uid, epoch, counted, until: None },
+        );
         (true, Some(verdict))
+    }
+
+    /// The policies that there are, with the counts that their status has.
+    pub(super) fn counted(&self) -> Vec<(Arc<str>, Option<RequestCounts>)> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = known.policies.iter().filter(|(_, entry)| entry.until.is_none());
+        there.map(|(name, entry)| (name.as_str().into(), entry.counted)).collect()
     }
 
     /// Whether a verdict speaks of a policy as it is now.
@@ -209,6 +221,8 @@ fn status(
     CredentialPolicyStatus {
         observed_generation: Some(generation),
         conditions: conditions.finish(),
+        // Counted elsewhere.
+        requests: None,
     }
 }
 

@@ -4,19 +4,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
+use super::circumstances::Weighing;
 use super::examine::{Examined, Knowledge, Upstream};
 use super::outcome::{Delivered, Ended, Stop, Unended, basis, behind};
 use super::queue::{Next as Then, ParkKey, Worker};
 use super::record::Memory;
 use super::subject::Subject;
+use super::tally::Tally;
 use super::warm::Warmer;
-use crate::api::{Reason, Source};
+use crate::api::{Occasion, Reason, Source};
 use crate::audit::{AuditSink, Entry};
 use crate::connect::Class;
 use crate::fetch::{Fallback, Fetcher, Order, Reach, Values};
 use crate::index::ObjectKey;
 use crate::kube_io::KubeIo;
-use crate::policy::{Grant, Refusal, RequestFacts, Standing, Unconfirmed, Verdict};
+use crate::policy::{Grant, Standing, Unconfirmed, Verdict};
 use crate::render::render;
 use crate::secret::{MasterKeys, SecretChange, SecretState, SecretWriter, WriteError};
 use crate::status::{EventSink, Next, Problem, Severity, StatusWriter};
@@ -34,6 +36,7 @@ pub(super) struct Reconciler {
     pub(super) audit: AuditSink,
     pub(super) events: EventSink,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) tally: Arc<Tally>,
     pub(super) memory: Mutex<HashMap<ObjectKey, Memory>>,
 }
 
@@ -60,7 +63,12 @@ impl Reconciler {
             let report = self.report(&entry, None, false, Next::Suspended, None);
             return self.record(key, &entry, report, None, Then::Done).await;
         }
-        let (decision, outcome) = match self.knowledge.examine(key, &entry, &subject.spec) {
+        let weighing = Weighing::Whole(subject.occasion);
+        let examined = self.knowledge.examine(key, &entry, &subject.spec, weighing);
+        if let Examined::Decided(verdict, _) = &examined {
+            self.tally.note(key, verdict);
+        }
+        let (decision, outcome) = match examined {
             Examined::Elsewhere => return Then::Done,
             Examined::Wait => return Then::Done,
             Examined::Undecided(problem) => {
@@ -71,6 +79,10 @@ impl Reconciler {
             Examined::Decided(Verdict::Refused(refusal), _) => {
                 let outcome = self.refuse(&subject, &refusal).await;
                 (Some(refusal.decision), outcome)
+            }
+            Examined::Decided(Verdict::Held(hold), upstream) => {
+                let outcome = self.hold(&subject, &hold, &upstream);
+                (Some(hold.decision), outcome)
             }
             Examined::Decided(Verdict::Granted(grant), upstream) => {
                 let decision = grant.decision().clone();
@@ -88,62 +100,27 @@ impl Reconciler {
         };
         self.notify(&subject, &outcome);
         let has_secret = match &outcome.next {
-            Next::Failed(Problem { severity: Severity::Tolerable { .. }, .. }) => {
-                self.has_good_secret(&subject).await
-            }
+            Next::Failed(Problem {
+                severity: Severity::Tolerable { .. } | Severity::Held, ..
+            }) => self.has_good_secret(&subject).await,
             Next::Failed(_)
             | Next::TakenBack(_)
             | Next::Synced(_)
             | Next::Served(..)
             | Next::Suspended => false,
         };
+        let is_timed = decision.as_ref().is_some_and(|decision| decision.is_timed);
         let mut report = self.report(&entry, decision, has_secret, outcome.next, outcome.record);
         if let Next::Synced(_) | Next::Served(..) = report.next {
             report.refreshed = entry.refresh_requested.as_deref().map(str::to_owned);
         }
-        let then = self.record(key, &entry, report, outcome.created, outcome.then).await;
+        let then = match outcome.then {
+            Then::Done if is_timed => Then::At(self.knowledge.settings.redecide_interval),
+            then => then,
+        };
+        let then = self.record(key, &entry, report, outcome.created, then).await;
         self.metrics.reconcile_took(started.elapsed());
         then
-    }
-
-    /// A denial keeps the Secret, but for one that was created a moment ago under a grant that had been
-    /// withdrawn already.
-    async fn refuse(&self, subject: &Subject<'_>, refusal: &Refusal) -> Ended {
-        let request = RequestFacts::new(
-            &subject.key.namespace,
-            &subject.key.name,
-            &subject.entry.uid,
-            subject.entry.generation,
-            &subject.spec,
-        );
-        let problem = Problem::refused(&refusal.decision);
-        let record = match self.audit_decision(
-            subject,
-            &Entry::decision(&request, refusal.facts.as_deref(), &refusal.decision),
-            &refusal.decision.digest,
-        ) {
-            Ok(record) => record,
-            Err(problem) => return Ended::failed(problem, Then::Retry),
-        };
-        if record.is_some() {
-            self.metrics.decided(refusal.decision.outcome, refusal.decision.reason);
-        }
-        // A policy that cannot be evaluated takes nothing back: it does not say that the grant was wrong.
-        let is_denial = !matches!(problem.reason, Reason::PolicyInvalid | Reason::PolicyUnreadable);
-        let created = self.with_memory(subject.key, |m| m.created.take());
-        let window = self.knowledge.settings.undo_window;
-        let mut next = Next::Failed(problem.clone());
-        let mut then = Then::Done;
-        if let Some((written, at)) = created.filter(|(_, at)| is_denial && at.elapsed() < window) {
-            let (facts, decision) = (refusal.facts.as_deref(), &refusal.decision);
-            if self.take_back(subject.key, &written, &request, facts, decision).await {
-                next = Next::TakenBack(problem);
-            } else {
-                self.with_memory(subject.key, |m| m.created = Some((written, at)));
-                then = Then::Retry;
-            }
-        }
-        Ended { next, record, change: SecretChange::None, created: None, then }
     }
 
     /// From a grant to a Secret.
@@ -167,7 +144,7 @@ impl Reconciler {
             }
             Some(_) => None,
         };
-        let is_current = trouble.is_none() && self.is_current(subject, &grant);
+        let is_current = trouble.is_none() && self.is_current(subject, grant.facts());
         let order = reach.map(|reach| self.order(subject, &grant, upstream, reach));
         // Nothing is read for a Secret that will not be written.
         let is_foreign = subject.state == SecretState::Foreign;
@@ -185,6 +162,13 @@ impl Reconciler {
             Ok(record) => record,
             Err(problem) => return Ok(Ended::failed(problem, Then::Retry)),
         };
+        // What is granted for the first time is on record before anything comes of it.
+        if grant.decision().occasion == Occasion::Grant
+            && let Err(error) = self.knowledge.profiles.commit(&subject.key.namespace).await
+        {
+            let problem = Problem::heals(Reason::WriteFailed, error.to_string());
+            return Ok(Ended { record, ..Ended::failed(problem, Then::Retry) });
+        }
         let ended = match (&order, &trouble) {
             (Some(order), _) => match self.fetch_and_write(subject, order).await? {
                 Ok(delivered) => return Ok(self.written(subject, grant, delivered, record)),
@@ -199,7 +183,7 @@ impl Reconciler {
             (None, Some(trouble)) => self.troubled(subject, trouble),
             (None, None) => {
                 self.warmer.offer(subject.key, &grant, upstream, subject.staleness);
-                return Ok(self.confirmed(subject, &grant, record));
+                return Ok(self.confirmed(subject, grant.facts(), grant.decision(), record));
             }
         };
         Ok(Ended { record, ..ended })
@@ -338,7 +322,8 @@ impl Reconciler {
         if spec.is_suspended() || entry.generation != grant.facts().request.generation {
             return Err(Unconfirmed::Withdrawn);
         }
-        match self.knowledge.examine(key, &entry, &spec) {
+        let weighing = Weighing::Durable(grant.decision().occasion);
+        match self.knowledge.examine(key, &entry, &spec, weighing) {
             Examined::Decided(verdict, _) => grant.confirm(&verdict),
             Examined::Elsewhere => Err(Unconfirmed::Withdrawn),
             Examined::Wait | Examined::Undecided(_) => Err(Unconfirmed::Unknown),

@@ -15,7 +15,7 @@ use crate::index::{ObjectKey, RequestEntry};
 use crate::kube_io::ApiError;
 use crate::policy::{Decision, Facts, Grant, ItemIdentity, RequestFacts};
 use crate::secret::{SecretChange, Written};
-use crate::status::{Next, Note, Problem, Report};
+use crate::status::{Next, Note, Problem, Report, restates};
 
 /// What is remembered of a request between reconciles; all of it may be lost.
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl Reconciler {
     ) -> Result<Option<String>, Problem> {
         let (facts, decision) = (grant.facts(), grant.decision());
         let entry = Entry::decision(&facts.request, Some(facts), decision);
-        let record = self.audit_decision(subject, &entry, &decision.digest)?;
+        let record = self.audit_decision(subject, &entry, decision)?;
         if record.is_some() {
             self.metrics.decided(decision.outcome, decision.reason);
         }
@@ -48,10 +48,10 @@ impl Reconciler {
         &self,
         subject: &Subject<'_>,
         entry: &Entry<'_>,
-        digest: &str,
+        decision: &Decision,
     ) -> Result<Option<String>, Problem> {
         let known = subject.status.as_ref().and_then(|s| s.decision.as_ref());
-        if known.is_some_and(|d| d.digest == digest) {
+        if known.is_some_and(|known| restates(known, decision)) {
             return Ok(None);
         }
         match self.audit.record(entry) {
@@ -167,6 +167,25 @@ impl Reconciler {
         }
     }
 
+    /// Deletes a request's Secret, if it is the operator's own, and records it. Says whether it is gone.
+    pub(super) async fn delete_secret(
+        &self,
+        subject: &Subject<'_>,
+        request: &RequestFacts,
+        facts: Option<&Facts>,
+        decision: &Decision,
+    ) -> Result<bool, ApiError> {
+        let secret = ObjectKey::new(&subject.key.namespace, &request.secret_name);
+        let receipt = subject.receipt.as_ref();
+        let deleted = self.secrets.delete(&secret, &request.name, &subject.signer, receipt).await?;
+        if let Some(uid) = &deleted {
+            let source = subject.status.as_ref().and_then(|s| s.sync.as_ref()).map(|s| s.source);
+            let change = ("deleted", source.unwrap_or(Source::Connect));
+            self.audit_change(subject.key, request, facts, decision, uid, change);
+        }
+        Ok(deleted.is_some())
+    }
+
     /// Records what a write changed.
     pub(super) fn audit_write(
         &self,
@@ -193,7 +212,7 @@ impl Reconciler {
     pub(super) fn audit_source(
         &self,
         subject: &Subject<'_>,
-        grant: &Grant,
+        (facts, decision): (&Facts, &Decision),
         uid: &str,
         source: Source,
     ) -> Option<String> {
@@ -201,8 +220,7 @@ impl Reconciler {
         if before == source {
             return None;
         }
-        let (facts, change) = (grant.facts(), SecretChange::Confirmed.as_str());
-        let (request, decision) = (&facts.request, grant.decision());
+        let (request, change) = (&facts.request, SecretChange::Confirmed.as_str());
         self.audit_change(subject.key, request, Some(facts), decision, uid, (change, source))
     }
 
@@ -233,8 +251,8 @@ impl Reconciler {
     /// Sends an Event for a decision that alerts and was not taken before.
     pub(super) fn notify_alert(&self, subject: &Subject<'_>, decision: &Decision) {
         let known = subject.status.as_ref().and_then(|s| s.decision.as_ref());
-        if decision.outcome == Outcome::Alerted && known.is_none_or(|d| d.digest != decision.digest)
-        {
+        let is_new = known.is_none_or(|known| !restates(known, decision));
+        if decision.outcome == Outcome::Alerted && is_new {
             self.send(
                 subject,
                 decision.reason,
@@ -334,6 +352,7 @@ impl Reconciler {
     /// Drops memories whose time is over.
     pub(super) fn prune(&self) {
         self.knowledge.looks.prune();
+        self.knowledge.profiles.prune();
         let window = self.knowledge.settings.undo_window;
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.retain(|_, m| {
@@ -344,6 +363,7 @@ impl Reconciler {
 
     pub(super) fn forget(&self, key: &ObjectKey) {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.tally.forget(key);
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::outcome::{is_basis_of, rendering};
 use super::reconcile::Reconciler;
-use crate::api::{CredentialRequestSpec, CredentialRequestStatus, Reason};
+use crate::api::{CredentialRequestSpec, CredentialRequestStatus, Occasion, Reason};
 use crate::fetch::Staleness;
 use crate::index::{ObjectKey, RequestEntry};
+use crate::policy::RequestFacts;
 use crate::secret::{Receipt, SecretState, Signer, state_of};
 use crate::status::Problem;
 
@@ -21,6 +22,10 @@ pub(super) struct Subject<'a> {
     pub(super) receipt: Option<Receipt>,
     pub(super) state: SecretState,
     pub(super) rendering: Vec<u8>,
+    /// The spec in short, as a receipt names it.
+    pub(super) spec_id: String,
+    /// Whether the spec as it is was granted before.
+    pub(super) occasion: Occasion,
     /// How long its Secret counts as good in an outage.
     pub(super) max_staleness: Duration,
     /// The same for values that are kept.
@@ -54,8 +59,16 @@ impl Reconciler {
             .and_then(|s| s.sync.as_ref())
             .and_then(|sync| signer.read_receipt(&entry.uid, &sync.receipt));
         let state = self.state(key, &entry, &signer, receipt.as_ref());
+        let request =
+            RequestFacts::new(&key.namespace, &key.name, &entry.uid, entry.generation, &spec);
+        let spec_id = request.spec_id();
         Ok(Subject {
             key,
+            occasion: match &receipt {
+                Some(receipt) if receipt.granted == spec_id => Occasion::Refresh,
+                Some(_) | None => Occasion::Grant,
+            },
+            spec_id,
             rendering: rendering(&entry.uid, &spec),
             max_staleness: self.knowledge.max_staleness(&spec),
             staleness: self.knowledge.staleness(&spec),

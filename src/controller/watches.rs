@@ -8,11 +8,12 @@ use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::profiles::Profiles;
 use super::queue::{Lane, ParkKey, Queue};
 use super::reconcile::Reconciler;
 use super::servers::{self, Message, OnNews, ServerTask, ServerTaskConfig};
 use super::watch::{Gate, follow};
-use crate::api::{ConnectServer, CredentialPolicy, MANAGED_LABEL};
+use crate::api::{AccessProfile, ConnectServer, CredentialPolicy, MANAGED_LABEL};
 use crate::index::{Change, Index, ObjectKey, Raw, RequestEntry, RequestView};
 use crate::kube_io::KubeIo;
 use crate::vaults::News;
@@ -81,6 +82,12 @@ impl Starting {
                 }
             }
         }));
+    }
+
+    pub(super) fn watch_profiles(&mut self, namespace: &str, profiles: &Arc<Profiles>) {
+        let api: Api<Raw<AccessProfile>> = Api::namespaced(self.client.clone(), namespace);
+        let profiles = profiles.clone();
+        self.tasks.spawn(follow(api, None, self.gate.add(), move |event| profiles.fold(event)));
     }
 
     pub(super) fn watch_policies(&mut self, io: KubeIo) {

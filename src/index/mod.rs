@@ -171,6 +171,12 @@ impl Index {
         self.read().namespaces.get(name).map(|n| n.labels.clone())
     }
 
+    /// When a namespace was created.
+    #[must_use]
+    pub fn namespace_created(&self, name: &str) -> Option<SystemTime> {
+        self.read().namespaces.get(name).and_then(|namespace| namespace.created)
+    }
+
     /// How many requests there are.
     #[must_use]
     pub fn request_count(&self) -> usize {

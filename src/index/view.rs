@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::table::Versioned;
 use crate::api::{
     CredentialRequest, CredentialRequestSpec, CredentialRequestStatus, REFRESH_ANNOTATION,
+    REQUESTED_BY_ANNOTATION,
 };
 
 /// A custom resource as the watch delivers it. Spec and status stay raw until they are needed: one that
@@ -102,6 +103,8 @@ pub struct RequestEntry {
     pub secret_name: Arc<str>,
     /// What somebody wrote into the annotation that asks for 1Password to be asked anew, if it is short enough.
     pub refresh_requested: Option<Box<str>>,
+    /// Who wrote the spec, as the annotation says.
+    pub requested_by: Option<Box<str>>,
     /// Since when its Secret is not confirmed, by its status.
     pub stale_since: Option<SystemTime>,
     /// How many records its history has.
@@ -130,6 +133,7 @@ impl RequestEntry {
             server: text_at("/serverRef/name").unwrap_or("default").into(),
             secret_name: text_at("/target/name").unwrap_or(name).into(),
             refresh_requested: refresh_requested(metadata).map(Into::into),
+            requested_by: requested_by(metadata).map(Into::into),
             stale_since,
             history_len,
             spec: view.spec.to_string().into(),
@@ -158,6 +162,12 @@ impl RequestEntry {
 pub fn refresh_requested(metadata: &ObjectMeta) -> Option<&str> {
     let value = metadata.annotations.as_ref()?.get(REFRESH_ANNOTATION)?;
     (!value.is_empty() && value.len() <= 64).then_some(value.as_str())
+}
+
+/// The value of the annotation that says who wrote the spec; what is too long to be a user's name is none.
+fn requested_by(metadata: &ObjectMeta) -> Option<&str> {
+    let value = metadata.annotations.as_ref()?.get(REQUESTED_BY_ANNOTATION)?;
+    (!value.is_empty() && value.len() <= 253).then_some(value.as_str())
 }
 
 impl Versioned for RequestEntry {
@@ -203,6 +213,8 @@ impl Versioned for SecretEntry {
 #[derive(Debug, PartialEq, Eq)]
 pub struct NamespaceEntry {
     resource_version: u64,
+    /// When it was created.
+    pub created: Option<SystemTime>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
 }
@@ -212,6 +224,7 @@ impl NamespaceEntry {
         metadata.name.as_ref()?;
         Some(Self {
             resource_version: resource_version(metadata),
+            created: metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0)),
             labels: metadata.labels.clone().unwrap_or_default(),
         })
     }

@@ -3,11 +3,14 @@
 
 mod bounds;
 mod context;
+mod functions;
+mod variables;
 
 use kube_cel::cel::{Program, Value};
 
 use bounds::{Checker, MAX_COMPREHENSIONS, nesting};
 pub(super) use context::FactsContext;
+pub(super) use variables::Reads;
 
 /// The longest expression, in bytes.
 const MAX_LEN: usize = 1024;
@@ -16,10 +19,15 @@ const MAX_NESTING: usize = 24;
 /// The stack for parsing, which recurses by the source's length at worst: what is refused must not bring
 /// the process down first.
 const PARSER_STACK: usize = 64 << 20;
+/// The steps that the rules of one policy may take at most for one decision; `make bench` times the worst.
+pub(super) const MAX_COST: u64 = 4_000_000;
+
 /// A compiled expression.
 #[derive(Debug)]
 pub struct Expression {
     program: Program,
+    reads: Reads,
+    cost: u64,
 }
 
 /// Why an expression is refused.
@@ -45,7 +53,7 @@ pub enum CompileError {
         message: String,
     },
     /// A variable that rules do not have.
-    #[error("unknown variable '{0}'; rules read request, namespace and refs")]
+    #[error("unknown variable '{0}'; rules read {names}", names = variables::names())]
     UnknownVariable(String),
     /// A member that a variable does not have.
     #[error("{of} has no member '{field}'")]
@@ -58,6 +66,16 @@ pub enum CompileError {
     /// A function that rules do not have.
     #[error("unknown function '{0}'")]
     UnknownFunction(String),
+    /// The rules of a policy, up to this one, may take too many steps.
+    #[error(
+        "the rules up to this one may take {0} steps, and at most {MAX_COST} are allowed: go through lists in lists in fewer of them"
+    )]
+    TooCostly(u64),
+    /// A rule that defers, and whose answer stays as it is.
+    #[error(
+        "a rule that defers must read now, history, anomalies or service: another one would defer for ever"
+    )]
+    DefersForEver,
 }
 
 impl CompileError {
@@ -71,6 +89,8 @@ impl CompileError {
             Self::TooLong(_)
             | Self::TooDeep
             | Self::TooManyComprehensions
+            | Self::TooCostly(_)
+            | Self::DefersForEver
             | Self::Syntax { .. } => return None,
         };
         let before = source.split(name.as_str()).next()?;
@@ -119,8 +139,20 @@ impl Expression {
                 message: first.map_or_else(|| "not a CEL expression".to_owned(), |e| e.msg.clone()),
             }
         })?;
-        Checker::default().check(program.expression(), 0)?;
-        Ok(Self { program })
+        let mut checker = Checker::default();
+        checker.check(program.expression(), 0)?;
+        let Checker { reads, cost, .. } = checker;
+        Ok(Self { program, reads, cost })
+    }
+
+    /// What it reads.
+    pub(super) fn reads(&self) -> &Reads {
+        &self.reads
+    }
+
+    /// The steps that an evaluation takes at most.
+    pub(super) fn cost(&self) -> u64 {
+        self.cost
     }
 
     pub(super) fn evaluate(&self, context: &FactsContext) -> Result<bool, EvaluationError> {
@@ -140,10 +172,13 @@ mod tests {
 
     use super::bounds::MAX_DEPTH;
     use super::*;
-    use crate::policy::tests::facts;
+    use crate::policy::Transient;
+    use crate::policy::tests::{facts, transient};
 
     fn eval(source: &str) -> Result<bool, EvaluationError> {
-        Expression::compile(source).unwrap().evaluate(&FactsContext::new(&facts()))
+        Expression::compile(source)
+            .unwrap()
+            .evaluate(&FactsContext::new(&facts(), Some(&transient())))
     }
 
     #[test]
@@ -159,6 +194,11 @@ mod tests {
             "has(namespace.labels.team)",
             "request.secretName.lowerAscii() == 'orders'",
             "request.fallbackSecret == ''",
+            "refs.all(r, r.class == 'services' && r.type == 'LOGIN')",
+            "requester.name == '' && !requester.verified",
+            "service.reachable && service.secondsSinceAnswer < 60",
+            "!history.learning && history.newItemsLastHour + history.newItems == 0",
+            "anomalies.size() == 0 && !anomalies.exists(a, a.detector == 'NewVault')",
         ] {
             assert_eq!(eval(source), Ok(true), "{source}");
         }
@@ -211,6 +251,74 @@ mod tests {
             let error = Expression::compile(source).unwrap_err();
             assert_eq!(error.column(source), Some(column), "{error}");
         }
+    }
+
+    #[test]
+    fn a_time_is_read_in_utc_or_in_a_zone() {
+        // 2026-11-25T02:07:00Z, a Wednesday.
+        for (source, expected) in [
+            ("now.getHours() == 2", Ok(true)),
+            ("now.getHours('Europe/Berlin') == 3", Ok(true)),
+            ("now.getHours('America/New_York') == 21", Ok(true)),
+            ("now.getDayOfWeek() == 3", Ok(true)),
+            ("now.getDayOfWeek('America/New_York') == 2", Ok(true)),
+            ("now.getMinutes('Asia/Kolkata') == 37", Ok(true)),
+            ("now.getHours('+05:30') == 7", Ok(true)),
+            ("now.getDate() == 25 && now.getMonth() == 10 && now.getFullYear() == 2026", Ok(true)),
+            ("now.getDayOfMonth() == 24 && now.getDayOfYear() == 328", Ok(true)),
+            ("now > timestamp('2026-11-25T00:00:00Z')", Ok(true)),
+            ("now - timestamp('2026-11-25T00:00:00Z') < duration('3h')", Ok(true)),
+        ] {
+            assert_eq!(eval(source), expected, "{source}");
+        }
+        for source in
+            ["now.getHours('Europe/Nowhere') == 1", "now.getHours(1) == 1", "'x'.getHours() == 1"]
+        {
+            assert!(matches!(eval(source), Err(EvaluationError::Failed(_))), "{source}");
+        }
+    }
+
+    #[test]
+    fn summer_time_counts() {
+        let summer = Transient { now: "2026-07-25T02:07:00Z".parse().unwrap(), ..transient() };
+        let context = FactsContext::new(&facts(), Some(&summer));
+        let rule = Expression::compile("now.getHours('Europe/Berlin') == 4").unwrap();
+        assert_eq!(rule.evaluate(&context), Ok(true));
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_or_takes_too_much_is_an_error() {
+        for source in ["'a'.matches('(')", "'a'.matches('(a{500}){500}')"] {
+            assert!(matches!(eval(source), Err(EvaluationError::Failed(_))), "{source}");
+        }
+        assert_eq!(eval("refs.all(r, r.vault.matches('^s') && r.item.matches('^o'))"), Ok(true));
+    }
+
+    #[test]
+    fn what_an_expression_reads_decides_whether_its_answer_lasts() {
+        for (source, transient, timed) in [
+            ("refs.exists(r, r.vault == 'x') && namespace.name == 'y'", false, false),
+            ("request.name == requester.name", false, false),
+            ("anomalies.size() > 0", true, false),
+            ("refs.exists(now, now.vault == 'x')", false, false),
+            ("refs.exists(r, now.getHours() > 3)", true, true),
+            ("history.newItems > 1", true, true),
+            ("service.reachable", true, true),
+        ] {
+            let expression = Expression::compile(source).unwrap();
+            let reads = expression.reads();
+            assert_eq!((reads.is_transient(), reads.is_timed()), (transient, timed), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_step_counts_as_often_as_it_may_be_taken() {
+        let cost = |source: &str| Expression::compile(source).unwrap().cost();
+        assert!(cost("request.name == 'x'") < 10);
+        let once = cost("refs.exists(r, r.vault == 'x')");
+        assert!((1_000..10_000).contains(&once), "{once}");
+        let twice = cost("refs.exists(r, refs.exists(q, q.vault == r.vault))");
+        assert!((100_000..MAX_COST).contains(&twice), "{twice}");
     }
 
     #[test]

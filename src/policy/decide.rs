@@ -2,13 +2,18 @@ use std::collections::BTreeSet;
 
 use super::cel::FactsContext;
 use super::digest::Digest;
-use super::set::{CompiledPolicy, Weight, applies, matches_reference};
-use super::{Access, Facts, Grant, PolicySet, PolicyState, RequestFacts};
-use crate::api::{Effect, Outcome, Reason};
+use super::set::{CompiledPolicy, applies, matches_reference};
+use super::sum::{Sum, digest_durable, enforced, words};
+use super::weigh::{Counting, Factor, PolicyResult, Weighed};
+use super::{Access, Circumstances, Facts, Grant, PolicySet, PolicyState, RequestFacts};
+use crate::api::{Occasion, OnDenied, Outcome, PolicyMode, Reason};
+use crate::behavior::Anomaly;
 
 /// What was decided and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
+    /// Whether it was taken for the first time.
+    pub occasion: Occasion,
     /// What it came to.
     pub outcome: Outcome,
     /// The reason of the `Authorized` condition.
@@ -17,28 +22,19 @@ pub struct Decision {
     pub risk_score: i32,
     /// The rules that matched, the heaviest first.
     pub factors: Vec<Factor>,
+    /// What was unusual about the request.
+    pub anomalies: Vec<Anomaly>,
+    /// What each policy that applies came to, those that do not decide among them.
+    pub policies: Vec<PolicyResult>,
     /// What the matching rules recommend, each once.
     pub recommendations: Vec<String>,
     /// In words.
     pub message: String,
-    /// Equal for equal decisions on equal inputs: the spec, the resolved items, their environments, the
-    /// access rows and policies that matched, and what came of it.
+    /// Equal for equal inputs: the spec, the resolved items, their environments, who asked, the access rows and
+    /// policies that matched, and what came of the rules that read nothing else. What passes is not in it.
     pub digest: String,
-}
-
-/// A rule that matched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Factor {
-    /// The policy.
-    pub policy: String,
-    /// The rule in it.
-    pub rule: String,
-    /// What it adds to the score; 0 when it has an effect instead.
-    pub score: i32,
-    /// Its effect.
-    pub effect: Option<Effect>,
-    /// Its message.
-    pub message: String,
+    /// Whether it is to be taken again in a while, though nothing else changes: rules read what passes.
+    pub is_timed: bool,
 }
 
 /// The request is refused.
@@ -48,6 +44,21 @@ pub struct Refusal {
     pub decision: Decision,
     /// What it was decided on; nothing when a reference is outside access.
     pub facts: Option<Box<Facts>>,
+    /// What is to be done to a Secret that was written before.
+    pub on_denied: OnDenied,
+    /// Whether it is for what lasts: what passes says nothing of what was granted before.
+    pub lasts: bool,
+}
+
+/// A grant stands, and nothing is to be done under it for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The decision that stands, by what does not pass.
+    pub decision: Decision,
+    /// What it was decided on.
+    pub facts: Box<Facts>,
+    /// What holds it, in words.
+    pub why: String,
 }
 
 /// What [`decide`] returns.
@@ -55,6 +66,8 @@ pub struct Refusal {
 pub enum Verdict {
     /// The items may be read and the Secret may be written.
     Granted(Box<Grant>),
+    /// What was granted stays, and nothing is read or written for now.
+    Held(Hold),
     /// Nothing may be read.
     Refused(Refusal),
 }
@@ -65,6 +78,7 @@ impl Verdict {
     pub fn decision(&self) -> &Decision {
         match self {
             Self::Granted(grant) => grant.decision(),
+            Self::Held(hold) => &hold.decision,
             Self::Refused(refusal) => &refusal.decision,
         }
     }
@@ -84,16 +98,27 @@ impl Refusal {
         );
         let mut digest = Digest::new(request);
         digest.part("outside", keys.iter().copied());
-        Self { decision: refused(Reason::VaultNotAllowed, message, digest), facts: None }
+        Self {
+            decision: refused(Reason::VaultNotAllowed, message, digest),
+            facts: None,
+            on_denied: OnDenied::Retain,
+            lasts: true,
+        }
     }
 }
 
 /// Decides on a request. Pure: equal arguments, equal verdict.
 ///
 /// Access rows come first, then claims against facts, then the policies: each reference must be covered
-/// by one, the score is the sum over a policy's matching rules, and the worst outcome counts.
+/// by one, the score is the sum over a policy's matching rules, and the worst outcome counts. What passes decides on
+/// new grants alone; it may hold a refresh, and ends no grant.
 #[must_use]
-pub fn decide(facts: Facts, access: &Access<'_>, policies: &PolicySet) -> Verdict {
+pub fn decide(
+    facts: Facts,
+    circumstances: &Circumstances,
+    access: &Access<'_>,
+    policies: &PolicySet,
+) -> Verdict {
     let outside: Vec<&str> = facts
         .references
         .iter()
@@ -110,13 +135,18 @@ pub fn decide(facts: Facts, access: &Access<'_>, policies: &PolicySet) -> Verdic
         return refusal(decision, facts);
     }
     match applying(&facts, policies, &digest) {
-        Ok(policies) => score(facts, &policies, digest),
-        Err(decision) => refusal(decision, facts),
+        Ok(policies) => score(facts, circumstances, &policies, digest),
+        Err(decision) => refusal(*decision, facts),
     }
 }
 
 fn refusal(decision: Decision, facts: Facts) -> Verdict {
-    Verdict::Refused(Refusal { decision, facts: Some(Box::new(facts)) })
+    Verdict::Refused(Refusal {
+        decision,
+        facts: Some(Box::new(facts)),
+        on_denied: OnDenied::Retain,
+        lasts: true,
+    })
 }
 
 fn refuse_mismatch(facts: &Facts, digest: &Digest) -> Option<Decision> {
@@ -142,29 +172,31 @@ fn applying<'p>(
     facts: &Facts,
     policies: &'p PolicySet,
     digest: &Digest,
-) -> Result<Vec<&'p CompiledPolicy>, Decision> {
+) -> Result<Vec<&'p CompiledPolicy>, Box<Decision>> {
     let mut compiled = Vec::new();
     for state in policies.iter() {
         match state {
             PolicyState::Unreadable { name } => {
-                return Err(refused(
+                return Err(Box::new(refused(
                     Reason::PolicyUnreadable,
                     format!(
                         "CredentialPolicy {name} cannot be read by this version of Portcullis, and \
                          nothing is granted without knowing what it says; upgrade Portcullis or mend the policy"
                     ),
                     digest.clone(),
-                ));
+                )));
             }
-            PolicyState::Invalid { name, scope, rule, .. } if applies(scope, facts) => {
-                return Err(refused(
+            PolicyState::Invalid { name, scope, rule, mode: PolicyMode::Enforce, .. }
+                if applies(scope, facts) =>
+            {
+                return Err(Box::new(refused(
                     Reason::PolicyInvalid,
                     format!(
                         "rule {rule} of CredentialPolicy {name}, which matches this request, does not compile; \
                          kubectl describe credentialpolicy {name} says where"
                     ),
                     digest.clone(),
-                ));
+                )));
             }
             PolicyState::Invalid { .. } => {}
             PolicyState::Compiled(policy) if applies(&policy.scope, facts) => compiled.push(policy),
@@ -175,142 +207,82 @@ fn applying<'p>(
         .references
         .iter()
         .filter(|reference| {
-            !compiled
-                .iter()
-                .any(|policy| matches_reference(&policy.scope, &facts.namespace, reference))
+            !compiled.iter().any(|policy| {
+                policy.mode == PolicyMode::Enforce
+                    && matches_reference(&policy.scope, &facts.namespace, reference)
+            })
         })
         .map(|r| r.key.as_str())
         .collect();
     if uncovered.is_empty() {
         Ok(compiled)
     } else {
-        Err(refused(
+        Err(Box::new(refused(
             Reason::NoPolicyMatches,
             format!(
                 "no CredentialPolicy covers {}; an administrator must add one that matches",
                 listed(&uncovered)
             ),
             digest.clone(),
-        ))
+        )))
     }
 }
 
-fn score(facts: Facts, policies: &[&CompiledPolicy], mut digest: Digest) -> Verdict {
-    let context = FactsContext::new(&facts);
-    let mut factors = Vec::new();
-    let mut recommendations = Vec::new();
-    let (mut worst, mut risk_score) = (Outcome::Allowed, 0);
-    for policy in policies {
-        let result = evaluate(policy, &context);
-        risk_score = risk_score.max(result.score);
-        worst = worse(worst, result.outcome);
-        factors.extend(result.factors);
-        for recommendation in result.recommendations {
-            if !recommendations.contains(&recommendation) {
-                recommendations.push(recommendation);
-            }
-        }
-    }
-    factors.sort_by_key(|f| (f.effect != Some(Effect::Deny), f.effect.is_none(), -f.score));
-    digest.part("policies", policies.iter().map(|p| p.name.as_str()));
-    for factor in &factors {
-        digest.part(
-            "factor",
-            [factor.policy.as_str(), &factor.rule, &factor.score.to_string(), &factor.message],
-        );
-    }
-    digest.part("outcome", [worst.as_str(), &risk_score.to_string()]);
-    let (reason, message) = match worst {
-        Outcome::Allowed => (Reason::Allowed, format!("allowed with risk {risk_score} of 100")),
-        Outcome::Alerted => (
-            Reason::Alerted,
-            format!("allowed with risk {risk_score} of 100, and alerted{}", words(&factors)),
-        ),
-        Outcome::Denied => {
-            (Reason::Denied, format!("denied with risk {risk_score} of 100{}", words(&factors)))
-        }
-    };
-    let decision = Decision {
-        outcome: worst,
-        reason,
-        risk_score,
-        factors,
-        recommendations,
-        message,
-        digest: digest.finish(),
-    };
-    match worst {
-        Outcome::Allowed | Outcome::Alerted => {
-            Verdict::Granted(Box::new(Grant::issue(facts, decision)))
-        }
-        Outcome::Denied => refusal(decision, facts),
-    }
-}
+/// Asks the rules, and makes a verdict of what they come to.
+fn score(
+    facts: Facts,
+    circumstances: &Circumstances,
+    policies: &[&CompiledPolicy],
+    mut digest: Digest,
+) -> Verdict {
+    let Circumstances { occasion, transient } = circumstances;
+    let on = *occasion;
+    let asks = if transient.is_some() { Counting::Whole } else { Counting::Durable };
+    let context = FactsContext::new(&facts, transient.as_ref());
+    let weighed: Vec<Weighed<'_>> =
+        policies.iter().map(|policy| Weighed::new(policy, &context, asks)).collect();
+    digest_durable(&mut digest, &weighed);
 
-struct PolicyResult {
-    outcome: Outcome,
-    score: i32,
-    factors: Vec<Factor>,
-    recommendations: Vec<String>,
-}
-
-fn evaluate(policy: &CompiledPolicy, context: &FactsContext) -> PolicyResult {
-    let mut result = PolicyResult {
-        outcome: Outcome::Allowed,
-        score: 0,
-        factors: Vec::new(),
-        recommendations: Vec::new(),
-    };
-    for rule in &policy.rules {
-        let (weight, message) = match rule.when.evaluate(context) {
-            Ok(false) => continue,
-            Ok(true) => (rule.weight, rule.message.clone()),
-            Err(error) => {
-                let message = format!("rule {} of policy {}: {error}", rule.name, policy.name);
-                (Weight::Effect(Effect::Deny), message)
-            }
-        };
-        let (score, effect) = match weight {
-            Weight::Score(score) => (score, None),
-            Weight::Effect(effect) => (0, Some(effect)),
-        };
-        result.score = (result.score + score).min(100);
-        result.outcome = match effect {
-            Some(Effect::Deny) => Outcome::Denied,
-            Some(Effect::Alert) => worse(result.outcome, Outcome::Alerted),
-            None => result.outcome,
-        };
-        result.recommendations.extend(rule.recommendation.clone());
-        result.factors.push(Factor {
-            policy: policy.name.clone(),
-            rule: rule.name.clone(),
-            score,
-            effect,
+    let decision = |sum: Sum| {
+        let (reason, message) = sum.words();
+        Decision {
+            occasion: on,
+            outcome: sum.outcome,
+            reason,
+            risk_score: sum.score,
+            factors: sum.factors,
+            anomalies: transient.as_ref().map(|t| t.anomalies.clone()).unwrap_or_default(),
+            policies: weighed.iter().map(|w| w.result(on, Counting::Whole)).collect(),
+            recommendations: sum.recommendations,
             message,
-        });
-    }
-    let by_score = if result.score >= policy.deny {
-        Outcome::Denied
-    } else if result.score >= policy.alert {
-        Outcome::Alerted
-    } else {
-        Outcome::Allowed
+            digest: digest.clone().finish(),
+            is_timed: weighed.iter().any(Weighed::is_timed),
+        }
     };
-    result.outcome = worse(result.outcome, by_score);
-    result
-}
-
-fn worse(a: Outcome, b: Outcome) -> Outcome {
-    match (a, b) {
-        (Outcome::Denied, _) | (_, Outcome::Denied) => Outcome::Denied,
-        (Outcome::Alerted, _) | (_, Outcome::Alerted) => Outcome::Alerted,
-        (Outcome::Allowed, Outcome::Allowed) => Outcome::Allowed,
+    let whole = Sum::of(&weighed, on, Counting::Whole);
+    let durable = Sum::of(&weighed, on, Counting::Durable);
+    if whole.grants() {
+        let decision = decision(whole);
+        return Verdict::Granted(Box::new(Grant::issue(facts, decision)));
     }
-}
-
-fn words(factors: &[Factor]) -> String {
-    let messages: Vec<&str> = factors.iter().take(4).map(|f| f.message.as_str()).collect();
-    if messages.is_empty() { String::new() } else { format!(": {}", messages.join("; ")) }
+    if on == Occasion::Refresh && durable.grants() {
+        let why = format!(
+            "the grant stands, and is not refreshed for now, with risk {} of 100{}",
+            whole.score,
+            words(&whole.factors)
+        );
+        let decision = decision(durable);
+        return Verdict::Held(Hold { decision, facts: Box::new(facts), why });
+    }
+    Verdict::Refused(Refusal {
+        decision: decision(whole),
+        facts: Some(Box::new(facts)),
+        on_denied: enforced(&weighed)
+            .map(|w| w.on_denied(on))
+            .find(|wanted| *wanted == OnDenied::Delete)
+            .unwrap_or_default(),
+        lasts: !durable.grants(),
+    })
 }
 
 /// Names keys for a message, the first few of them.
@@ -324,13 +296,18 @@ fn listed(keys: &[&str]) -> String {
 fn refused(reason: Reason, message: String, mut digest: Digest) -> Decision {
     digest.part("refused", [reason.as_str()]);
     Decision {
+        // Whatever the occasion: no rule was asked.
+        occasion: Occasion::Grant,
         outcome: Outcome::Denied,
         reason,
         risk_score: 0,
         factors: Vec::new(),
+        anomalies: Vec::new(),
+        policies: Vec::new(),
         recommendations: Vec::new(),
         message,
         digest: digest.finish(),
+        is_timed: false,
     }
 }
 
@@ -349,4 +326,12 @@ fn digest_facts(digest: &mut Digest, facts: &Facts, access: &Access<'_>) {
         rows.extend(access.rows_allowing(&reference.item));
     }
     digest.part("rows", rows);
+    let requester = facts.requester.as_ref();
+    digest.part(
+        "requester",
+        requester
+            .map(|r| [r.name.as_str(), if r.verified { "verified" } else { "" }])
+            .into_iter()
+            .flatten(),
+    );
 }

@@ -1,9 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 
 use super::ItemIdentity;
-use crate::api::{CredentialRequestSpec, OnRequestDeletion, SecretType};
+use crate::api::{CredentialRequestSpec, Occasion, OnRequestDeletion, SecretType};
+use crate::behavior::{Anomaly, History};
 use crate::reference::Wanted;
 
 /// A namespace as policy sees it.
@@ -47,6 +50,12 @@ pub struct RequestFacts {
 }
 
 impl RequestFacts {
+    /// The spec in 128 bits, in hex: enough to tell it from any other.
+    #[must_use]
+    pub fn spec_id(&self) -> String {
+        self.spec_digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Reads the facts off a request.
     #[must_use]
     pub fn new(
@@ -88,6 +97,10 @@ pub struct ResolvedReference {
     pub version: i64,
     /// The item's environment where it is known: its vault's, else the namespace's.
     pub environment: Option<String>,
+    /// The class of the item's vault.
+    pub class: String,
+    /// The item's type, which is its category in 1Password; empty where the server does not tell.
+    pub type_: Arc<str>,
     /// The section, as spelled.
     pub section: Option<String>,
     /// The field, as spelled.
@@ -105,6 +118,50 @@ pub struct Facts {
     pub namespace: NamespaceFacts,
     /// Its references, in the order of the request.
     pub references: Vec<ResolvedReference>,
+    /// Who wrote the request's spec, where that is known.
+    pub requester: Option<Requester>,
+}
+
+/// Who wrote a request's spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requester {
+    /// The name by which the API server knows them.
+    pub name: String,
+    /// Whether the API server vouched for the name, and it is that of a person or program and not of somebody who
+    /// writes on behalf of others.
+    pub verified: bool,
+}
+
+/// What a decision is weighed by besides facts.
+#[derive(Clone, Debug)]
+pub struct Circumstances {
+    /// Whether the request is decided on for the first time.
+    pub occasion: Occasion,
+    /// What passes. Where it is absent, rules that read it are not asked: whether a grant still stands is a
+    /// question of durable facts alone.
+    pub transient: Option<Transient>,
+}
+
+/// What will be otherwise in a while, whatever anybody does.
+#[derive(Clone, Debug)]
+pub struct Transient {
+    /// The time.
+    pub now: DateTime<Utc>,
+    /// What is unusual about the request.
+    pub anomalies: Vec<Anomaly>,
+    /// What is known of the namespace's past.
+    pub history: History,
+    /// How the server is.
+    pub service: ServiceFacts,
+}
+
+/// A server as policy sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceFacts {
+    /// Whether it answers, and accepts the token.
+    pub reachable: bool,
+    /// Seconds since its last answer to a poll.
+    pub seconds_since_answer: i64,
 }
 
 impl Facts {

@@ -163,7 +163,9 @@ impl Grant {
             {
                 Ok(Standing { grant: PhantomData })
             }
-            Verdict::Granted(_) | Verdict::Refused(Refusal { .. }) => Err(Unconfirmed::Withdrawn),
+            Verdict::Granted(_) | Verdict::Held(_) | Verdict::Refused(Refusal { .. }) => {
+                Err(Unconfirmed::Withdrawn)
+            }
         }
     }
 }

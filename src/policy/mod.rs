@@ -8,14 +8,22 @@ mod facts;
 mod glob;
 mod grant;
 mod set;
+mod sum;
+mod weigh;
 
 pub use access::Access;
 pub use cel::{CompileError, Expression};
-pub use decide::{Decision, Factor, Refusal, Verdict, decide};
-pub use facts::{Facts, NamespaceFacts, RequestFacts, ResolvedReference};
+pub use decide::{Decision, Hold, Refusal, Verdict, decide};
+pub use facts::{
+    Circumstances, Facts, NamespaceFacts, RequestFacts, Requester, ResolvedReference, ServiceFacts,
+    Transient,
+};
 pub use glob::glob_matches;
 pub use grant::{Grant, GrantedRef, GrantedSecret, ItemIdentity, KeptRef, Standing, Unconfirmed};
 pub use set::{CompiledPolicy, PolicySet, PolicyState};
+pub use weigh::{Factor, PolicyResult};
 
+#[cfg(test)]
+mod occasions;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,10 @@
 use std::sync::Arc;
 
-use super::cel::{CompileError, Expression};
+use super::cel::{CompileError, Expression, MAX_COST};
 use super::{Facts, NamespaceFacts, ResolvedReference, glob_matches};
-use crate::api::{CredentialPolicySpec, Effect, PolicyMatch};
+use crate::api::{
+    CredentialPolicySpec, Effect, Occasion, OnDenied, PolicyMatch, PolicyMode, PolicyRule,
+};
 
 /// The policies of an operator, as far as they can be read.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +23,8 @@ pub enum PolicyState {
         name: String,
         /// What it matches.
         scope: PolicyMatch,
+        /// Whether it would decide.
+        mode: PolicyMode,
         /// The rule that is at fault.
         rule: String,
         /// What is wrong with it.
@@ -40,9 +44,12 @@ pub enum PolicyState {
 pub struct CompiledPolicy {
     /// The policy's name.
     pub name: String,
+    /// Whether it decides.
+    pub mode: PolicyMode,
     pub(super) scope: PolicyMatch,
     pub(super) alert: i32,
     pub(super) deny: i32,
+    pub(super) on_denied: OnDenied,
     pub(super) rules: Vec<CompiledRule>,
 }
 
@@ -50,9 +57,34 @@ pub struct CompiledPolicy {
 pub(super) struct CompiledRule {
     pub(super) name: String,
     pub(super) when: Expression,
+    pub(super) on: On,
     pub(super) weight: Weight,
     pub(super) message: String,
     pub(super) recommendation: Option<String>,
+}
+
+/// What a rule is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    Both,
+    Only(Occasion),
+}
+
+impl On {
+    fn of(occasions: Option<&[Occasion]>) -> Self {
+        match occasions {
+            Some([occasion]) => Self::Only(*occasion),
+            // The schema allows each of the two once.
+            Some(_) | None => Self::Both,
+        }
+    }
+
+    pub(super) fn includes(self, occasion: Occasion) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Only(only) => only == occasion,
+        }
+    }
 }
 
 /// What a rule does when it matches.
@@ -68,11 +100,13 @@ impl PolicyState {
     pub fn compile(name: &str, spec: &CredentialPolicySpec) -> Self {
         let scope = spec.match_.clone().unwrap_or_default();
         let mut rules = Vec::with_capacity(spec.rules.len());
+        let mut cost = 0;
         for rule in &spec.rules {
-            match Expression::compile(&rule.when) {
+            match compile(rule, &mut cost) {
                 Ok(when) => rules.push(CompiledRule {
                     name: rule.name.clone(),
                     when,
+                    on: On::of(rule.occasions.as_deref()),
                     weight: rule
                         .effect
                         .map_or_else(|| Weight::Score(rule.score.unwrap_or(0)), Weight::Effect),
@@ -83,6 +117,7 @@ impl PolicyState {
                     return Self::Invalid {
                         name: name.to_owned(),
                         scope,
+                        mode: spec.mode.unwrap_or_default(),
                         rule: rule.name.clone(),
                         column: error.column(&rule.when),
                         error,
@@ -92,7 +127,9 @@ impl PolicyState {
         }
         Self::Compiled(CompiledPolicy {
             name: name.to_owned(),
+            mode: spec.mode.unwrap_or_default(),
             scope,
+            on_denied: spec.on_denied.unwrap_or_default(),
             alert: spec.alert_threshold(),
             deny: spec.deny_threshold(),
             rules,
@@ -107,6 +144,19 @@ impl PolicyState {
             Self::Invalid { name, .. } | Self::Unreadable { name } => name,
         }
     }
+}
+
+/// Compiles a rule. `cost` is that of the rules before it, and goes up.
+fn compile(rule: &PolicyRule, cost: &mut u64) -> Result<Expression, CompileError> {
+    let when = Expression::compile(&rule.when)?;
+    if rule.effect == Some(Effect::Defer) && !when.reads().is_transient() {
+        return Err(CompileError::DefersForEver);
+    }
+    *cost = cost.saturating_add(when.cost());
+    if *cost > MAX_COST {
+        return Err(CompileError::TooCostly(*cost));
+    }
+    Ok(when)
 }
 
 impl PolicySet {
@@ -141,7 +191,11 @@ pub(super) fn matches_reference(
     let by_environment = scope.environments.as_ref().is_none_or(|environments| {
         reference.environment.as_ref().is_some_and(|environment| environments.contains(environment))
     });
-    by_namespace && by_vault && by_environment
+    let by_type = scope
+        .types
+        .as_ref()
+        .is_none_or(|types| types.iter().any(|type_| **type_ == *reference.type_));
+    by_namespace && by_vault && by_environment && by_type
 }
 
 /// Whether the policy speaks of any reference.

@@ -3,9 +3,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::api::{
-    AccessRow, CredentialPolicySpec, Effect, Namespaces, OnRequestDeletion, Outcome, PolicyMatch,
-    PolicyRule, Reason, SecretType, VaultSelector,
+    AccessRow, CredentialPolicySpec, Effect, Namespaces, Occasion, OnRequestDeletion, Outcome,
+    PolicyMatch, PolicyRule, Reason, SecretType, VaultSelector,
 };
+use crate::behavior::History;
 use crate::reference::Wanted;
 
 /// A request of namespace `shop` for two fields of two items of vault `services`, which is production.
@@ -34,7 +35,22 @@ pub(super) fn facts() -> Facts {
             reference("DATABASE_URL", "orders-db", "url"),
             reference("KEY", "orders-api", "password"),
         ],
+        requester: None,
     }
+}
+
+/// A Wednesday, seven minutes past two in the morning, UTC.
+pub(super) fn transient() -> Transient {
+    Transient {
+        now: "2026-11-25T02:07:00Z".parse().unwrap(),
+        anomalies: Vec::new(),
+        history: History::default(),
+        service: ServiceFacts { reachable: true, seconds_since_answer: 3 },
+    }
+}
+
+pub(super) fn circumstances(occasion: Occasion) -> Circumstances {
+    Circumstances { occasion, transient: Some(transient()) }
 }
 
 fn reference(key: &str, title: &str, field: &str) -> ResolvedReference {
@@ -48,13 +64,15 @@ fn reference(key: &str, title: &str, field: &str) -> ResolvedReference {
         },
         version: 1,
         environment: Some("production".to_owned()),
+        class: "services".to_owned(),
+        type_: "LOGIN".into(),
         section: None,
         field: field.to_owned(),
         wanted: Wanted::Value,
     }
 }
 
-fn everything() -> Vec<AccessRow> {
+pub(super) fn everything() -> Vec<AccessRow> {
     vec![AccessRow {
         name: "all".to_owned(),
         namespaces: Namespaces { all: Some(true), ..Namespaces::default() },
@@ -63,22 +81,23 @@ fn everything() -> Vec<AccessRow> {
     }]
 }
 
-fn scored(name: &str, when: &str, score: i32) -> PolicyRule {
+pub(super) fn scored(name: &str, when: &str, score: i32) -> PolicyRule {
     PolicyRule {
         name: name.to_owned(),
         when: when.to_owned(),
         score: Some(score),
         effect: None,
+        occasions: None,
         message: format!("{name} matched"),
         recommendation: None,
     }
 }
 
-fn effective(name: &str, when: &str, effect: Effect) -> PolicyRule {
+pub(super) fn effective(name: &str, when: &str, effect: Effect) -> PolicyRule {
     PolicyRule { score: None, effect: Some(effect), ..scored(name, when, 0) }
 }
 
-fn policy(match_: PolicyMatch, rules: Vec<PolicyRule>) -> CredentialPolicySpec {
+pub(super) fn policy(match_: PolicyMatch, rules: Vec<PolicyRule>) -> CredentialPolicySpec {
     CredentialPolicySpec {
         controller_class: None,
         match_: Some(match_),
@@ -89,7 +108,7 @@ fn policy(match_: PolicyMatch, rules: Vec<PolicyRule>) -> CredentialPolicySpec {
     }
 }
 
-fn set(policies: &[(&str, CredentialPolicySpec)]) -> PolicySet {
+pub(super) fn set(policies: &[(&str, CredentialPolicySpec)]) -> PolicySet {
     PolicySet::new(
         policies.iter().map(|(name, spec)| Arc::new(PolicyState::compile(name, spec))).collect(),
     )
@@ -98,7 +117,7 @@ fn set(policies: &[(&str, CredentialPolicySpec)]) -> PolicySet {
 fn decided(facts: Facts, policies: &PolicySet) -> Decision {
     let rows = everything();
     let access = Access::of(&rows, &facts.namespace);
-    decide(facts, &access, policies).decision().clone()
+    decide(facts, &circumstances(Occasion::Grant), &access, policies).decision().clone()
 }
 
 fn rules(rules: Vec<PolicyRule>) -> Decision {
@@ -225,7 +244,8 @@ fn an_item_of_unknown_environment_is_in_none() {
 fn outside_access_the_answer_does_not_depend_on_what_exists() {
     let all = set(&[("all", policy(PolicyMatch::default(), vec![]))]);
     let access = Access::of(&[], &facts().namespace);
-    let existing = decide(facts(), &access, &all).decision().clone();
+    let existing =
+        decide(facts(), &circumstances(Occasion::Grant), &access, &all).decision().clone();
     let nonexistent = Refusal::outside_access(&facts().request, &["DATABASE_URL", "KEY"]).decision;
     assert_eq!(existing, nonexistent);
     assert_eq!(existing.reason, Reason::VaultNotAllowed);
@@ -260,7 +280,7 @@ fn a_grant_stands_until_deciding_again_gives_something_else() {
     let all = set(&[("p", policy(PolicyMatch::default(), vec![]))]);
     let verdict = |facts: Facts, policies: &PolicySet| {
         let access = Access::of(&rows, &facts.namespace);
-        decide(facts, &access, policies)
+        decide(facts, &circumstances(Occasion::Grant), &access, policies)
     };
     let Verdict::Granted(grant) = verdict(facts(), &all) else { panic!("not granted") };
     assert!(grant.confirm(&verdict(facts(), &all)).is_ok());

@@ -28,6 +28,8 @@ fn reference(section: Option<&str>, field: &str, wanted: Wanted) -> ResolvedRefe
         },
         version: 1,
         environment: None,
+        class: "services".to_owned(),
+        type_: "LOGIN".into(),
         section: section.map(str::to_owned),
         field: field.to_owned(),
         wanted,

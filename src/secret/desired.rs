@@ -23,6 +23,7 @@ pub(super) struct Desired<'r> {
     pub(super) owner_references: Vec<OwnerReference>,
     pub(super) data: &'r BTreeMap<String, Vec<u8>>,
     pub(super) basis: &'r str,
+    pub(super) granted: String,
     pub(super) source: Source,
 }
 
@@ -59,6 +60,7 @@ impl<'r> Desired<'r> {
             },
             data: rendered.data(),
             basis,
+            granted: rendered.grant().facts().request.spec_id(),
             source: rendered.source(),
         }
     }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -40,7 +41,7 @@ pub enum KeyError {
 ///
 /// # Errors
 /// When the Secret can be neither read nor made, or holds what is no key. A key is never replaced.
-pub async fn load_or_create_keys(io: &KubeIo, namespace: &str) -> Result<MasterKeys, KeyError> {
+pub async fn load_or_create_keys(io: &KubeIo, namespace: &str) -> Result<LoadedKeys, KeyError> {
     let key = ObjectKey::new(namespace, KEY_SECRET);
     if let Some(secret) = io.secret(&key).await? {
         return parse(secret);
@@ -69,7 +70,18 @@ pub async fn load_or_create_keys(io: &KubeIo, namespace: &str) -> Result<MasterK
     }
 }
 
-fn parse(secret: Secret) -> Result<MasterKeys, KeyError> {
+/// The master keys, and since when there are any: as long as Portcullis is installed.
+#[derive(Debug)]
+pub struct LoadedKeys {
+    /// The keys.
+    pub keys: MasterKeys,
+    /// When their Secret was made.
+    pub since: SystemTime,
+}
+
+fn parse(secret: Secret) -> Result<LoadedKeys, KeyError> {
+    let since = secret.metadata.creation_timestamp.as_ref();
+    let since = since.map_or_else(SystemTime::now, |time| SystemTime::from(time.0));
     let mut keys = Vec::new();
     for (entry, value) in secret.data.unwrap_or_default() {
         let value = Zeroizing::new(value.0);
@@ -79,7 +91,7 @@ fn parse(secret: Secret) -> Result<MasterKeys, KeyError> {
         keys.push(value);
     }
     let signing = keys.pop().ok_or(KeyError::Empty)?;
-    Ok(MasterKeys::new(signing, keys))
+    Ok(LoadedKeys { keys: MasterKeys::new(signing, keys), since })
 }
 
 #[cfg(test)]

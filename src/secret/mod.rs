@@ -8,7 +8,7 @@ mod write;
 
 pub use keys::{KeyError, load_or_create_keys};
 pub use ownership::{SecretState, state_of};
-pub use tags::{Content, MasterKeys, Proof, Receipt, Signer};
+pub use tags::{Content, MasterKeys, ProfileSigner, Proof, Receipt, Signer};
 pub use write::{SecretChange, SecretWriter, WriteError, Written};
 
 /// The annotation with the owner tag.

@@ -53,14 +53,24 @@ impl MasterKeys {
     /// The signer of one request.
     #[must_use]
     pub fn signer(&self, namespace: &str, request: &str) -> Signer {
+        self.derive(&["portcullis tags v1", namespace, request])
+    }
+
+    /// The signer of the access profile of one namespace.
+    #[must_use]
+    pub fn profile_signer(&self, namespace: &str) -> ProfileSigner {
+        ProfileSigner(self.derive(&["portcullis profiles v1", namespace]))
+    }
+
+    fn derive(&self, parts: &[&str]) -> Signer {
+        let mut info = Vec::new();
+        for part in parts {
+            put(&mut info, part.as_bytes());
+        }
         let keys = self
             .keys
             .iter()
             .filter_map(|(id, key)| {
-                let mut info = Vec::new();
-                for part in ["portcullis tags v1", namespace, request] {
-                    put(&mut info, part.as_bytes());
-                }
                 let mut derived = Zeroizing::new([0; 32]);
                 Hkdf::<Sha256>::new(None, key).expand(&info, derived.as_mut()).ok()?;
                 Some((id.clone(), derived))
@@ -79,6 +89,24 @@ pub struct Signer {
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signer").field("signing", &self.signing).finish_non_exhaustive()
+    }
+}
+
+/// Signs and verifies the access profile of one namespace.
+#[derive(Debug)]
+pub struct ProfileSigner(Signer);
+
+impl ProfileSigner {
+    /// The tag over a profile in its canonical form.
+    #[must_use]
+    pub fn tag(&self, canonical: &[u8]) -> String {
+        self.0.sign(canonical)
+    }
+
+    /// Verifies a tag. One of a key that we do not have proves nothing.
+    #[must_use]
+    pub fn check(&self, tag: &str, canonical: &[u8]) -> Proof {
+        self.0.verify(tag, canonical)
     }
 }
 
@@ -117,6 +145,8 @@ pub struct Receipt {
     pub content_tag: String,
     /// A digest of all that decides what the Secret holds: the request's part and the items' versions.
     pub basis: String,
+    /// A digest of the spec that was granted last.
+    pub granted: String,
 }
 
 impl Signer {
@@ -148,11 +178,12 @@ impl Signer {
     #[must_use]
     pub fn receipt(&self, request_uid: &str, receipt: &Receipt) -> String {
         let clear = format!(
-            "{}.{}.{}.{}",
+            "{}.{}.{}.{}.{}",
             receipt.secret_uid,
             receipt.resource_version,
             receipt.content_tag.replace('.', ":"),
-            receipt.basis
+            receipt.basis,
+            receipt.granted
         );
         let tag = self.sign(&receipt_message(request_uid, &clear));
         format!("{tag}.{clear}")
@@ -173,6 +204,7 @@ impl Signer {
             resource_version: fields.next()?.parse().ok()?,
             content_tag: fields.next()?.replace(':', "."),
             basis: fields.next()?.to_owned(),
+            granted: fields.next()?.to_owned(),
         })
     }
 
@@ -318,6 +350,7 @@ mod tests {
             resource_version: 42,
             content_tag: signer.owner_tag("a", "b", "c"),
             basis: "abc".to_owned(),
+            granted: "def".to_owned(),
         };
         let text = signer.receipt("uid-1", &receipt);
         assert_eq!(signer.read_receipt("uid-1", &text), Some(receipt));
@@ -327,9 +360,21 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_is_proven_for_its_namespace_by_keys_of_its_own() {
+        let (master, profile) = (keys(1), b"profile".as_slice());
+        let tag = master.profile_signer("shop").tag(profile);
+        assert_eq!(master.profile_signer("shop").check(&tag, profile), Proof::Valid);
+        assert_eq!(master.profile_signer("shop").check(&tag, b"another"), Proof::Invalid);
+        assert_eq!(master.profile_signer("other").check(&tag, profile), Proof::Invalid);
+        assert_eq!(master.signer("shop", "").verify(&tag, profile), Proof::Invalid);
+        assert_eq!(keys(2).profile_signer("shop").check(&tag, profile), Proof::UnknownKey);
+    }
+
+    #[test]
     fn debug_output_shows_no_key() {
         let master = keys(7);
-        let text = format!("{master:?} {:?}", master.signer("a", "b"));
+        let text =
+            format!("{master:?} {:?} {:?}", master.signer("a", "b"), master.profile_signer("a"));
         assert!(!text.contains("7, 7"), "{text}");
     }
 }

@@ -191,6 +191,42 @@ impl SecretWriter {
         holds
     }
 
+    /// Deletes a request's Secret, if it is the operator's own as it is just now. Returns the UID of what was deleted.
+    ///
+    /// # Errors
+    /// When the API server does not do it.
+    pub async fn delete(
+        &self,
+        key: &ObjectKey,
+        request: &str,
+        signer: &Signer,
+        receipt: Option<&Receipt>,
+    ) -> Result<Option<String>, ApiError> {
+        let mut result = Ok(None);
+        for _ in 0..3 {
+            let metadata = self.io.secret_metadata(key).await?;
+            let Some(entry) = metadata.as_ref().and_then(SecretEntry::from_meta) else {
+                return Ok(None);
+            };
+            match state_of(Some(&entry), key, request, signer, receipt) {
+                SecretState::Intact | SecretState::Touched => {}
+                SecretState::Absent | SecretState::Unproven | SecretState::Foreign => {
+                    return Ok(None);
+                }
+            }
+            let expected = Expected {
+                uid: entry.uid.to_string(),
+                resource_version: entry.resource_version.to_string(),
+            };
+            result = match self.io.delete_secret(key, &expected).await {
+                Ok(()) => return Ok(Some(expected.uid)),
+                Err(ApiError::NotFound) => return Ok(None),
+                Err(error) => Err(error),
+            };
+        }
+        result
+    }
+
     /// Deletes a Secret that was written just now under a grant that turned out to be withdrawn. One
     /// that is not the one that was written is left alone. Says whether this deleted it.
     ///
@@ -302,6 +338,7 @@ impl SecretWriter {
             resource_version: entry.resource_version,
             content_tag,
             basis: desired.basis.to_owned(),
+            granted: desired.granted.clone(),
         };
         self.index.observe_secret(&desired.key, entry);
         Ok(Written { change, receipt, source: desired.source })

@@ -3,12 +3,13 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::{
-    ConditionType, Conditions, CredentialRequestStatus, DecisionStatus, FactorStatus,
-    HistoryRecord, Outcome, Reason, SyncStatus,
+    AnomalyStatus, ConditionType, Conditions, CredentialRequestStatus, DecisionStatus,
+    FactorStatus, HistoryRecord, Occasion, Outcome, Reason, SyncStatus,
 };
 use crate::policy::Decision;
 
 const MAX_FACTORS: usize = 32;
+const MAX_ANOMALIES: usize = 16;
 const MAX_RECOMMENDATIONS: usize = 8;
 
 /// What a reconcile found.
@@ -64,6 +65,8 @@ pub enum Severity {
         /// Since when.
         since: Time,
     },
+    /// A good Secret stays ready: nobody looks whether 1Password holds something else by now.
+    Held,
     /// Not ready; heals when something is mended, without a change of the request.
     Heals,
     /// Not ready; somebody has to change something.
@@ -89,17 +92,35 @@ impl Problem {
         Self { reason, message: message.into(), severity: Severity::Tolerable { since } }
     }
 
+    /// A grant that stands and is not refreshed for now.
+    #[must_use]
+    pub fn held(message: impl Into<String>) -> Self {
+        let (reason, severity) = (Reason::HeldByPolicy, Severity::Held);
+        Self { reason, message: message.into(), severity }
+    }
+
     /// The problem of a refused request. What an administrator mends heals; a denial stays until the
     /// request or the policy changes.
     #[must_use]
     pub fn refused(decision: &Decision) -> Self {
         match decision.reason {
-            Reason::NoPolicyMatches | Reason::PolicyInvalid | Reason::PolicyUnreadable => {
-                Self::heals(decision.reason, decision.message.clone())
-            }
+            Reason::NoPolicyMatches
+            | Reason::PolicyInvalid
+            | Reason::PolicyUnreadable
+            | Reason::Deferred => Self::heals(decision.reason, decision.message.clone()),
             _ => Self::stalled(decision.reason, decision.message.clone()),
         }
     }
+}
+
+/// Whether a decision says of equal inputs what the one in the status says. What passes weighs on a grant when it is
+/// made: the decision of that time stands as long as refreshes go on under it.
+#[must_use]
+pub fn restates(known: &DecisionStatus, decision: &Decision) -> bool {
+    let grants = |outcome| matches!(outcome, Outcome::Allowed | Outcome::Alerted);
+    let goes_on =
+        decision.occasion == Occasion::Refresh && grants(known.outcome) && grants(decision.outcome);
+    known.digest == decision.digest && (known.outcome == decision.outcome || goes_on)
 }
 
 /// The new status without its history, and the history record to append if something worth one happened:
@@ -136,7 +157,7 @@ fn decision_status(
     decision: &Decision,
     now: &Time,
 ) -> DecisionStatus {
-    if let Some(previous) = previous.filter(|p| p.digest == decision.digest) {
+    if let Some(previous) = previous.filter(|p| restates(p, decision)) {
         return previous.clone();
     }
     DecisionStatus {
@@ -152,6 +173,15 @@ fn decision_status(
                 score: f.score,
                 effect: f.effect,
                 message: f.message.clone(),
+            })
+            .collect(),
+        anomalies: decision
+            .anomalies
+            .iter()
+            .take(MAX_ANOMALIES)
+            .map(|a| AnomalyStatus {
+                detector: a.detector.as_str().to_owned(),
+                message: a.message.chars().take(512).collect(),
             })
             .collect(),
         factor_count: i32::try_from(decision.factors.len()).unwrap_or(i32::MAX),
@@ -176,7 +206,7 @@ fn sync_status(previous: Option<&SyncStatus>, report: &Report) -> Option<SyncSta
                     sync.stale_since.get_or_insert_with(|| since.clone());
                 }
                 // Nothing is known anew of what the Secret holds.
-                Severity::Heals => {}
+                Severity::Heals | Severity::Held => {}
                 // 1Password could be asked, or did not have to be.
                 Severity::Stalled => sync.stale_since = None,
             }
@@ -193,8 +223,14 @@ fn conditions(previous: &CredentialRequestStatus, report: &Report) -> Vec<Condit
         return suspended(previous, report, set);
     }
     let set = match (&report.decision, &report.next) {
+        (Some(decision), _)
+            if authorized(previous).is_some()
+                && previous.decision.as_ref().is_some_and(|known| restates(known, decision)) =>
+        {
+            set.renew(ConditionType::Authorized)
+        }
         (Some(decision), _) => {
-            let allowed = decision.outcome != Outcome::Denied;
+            let allowed = matches!(decision.outcome, Outcome::Allowed | Outcome::Alerted);
             set.set(ConditionType::Authorized, Some(allowed), decision.reason, &decision.message)
         }
         // An outage takes no decision back.
@@ -230,13 +266,13 @@ fn failed(set: Conditions, problem: &Problem, has_secret: bool) -> Conditions {
     let (reason, message) = (problem.reason, problem.message.as_str());
     let not_ready = |set: Conditions| set.set(ConditionType::Ready, Some(false), reason, message);
     let set = match problem.severity {
-        Severity::Tolerable { .. } if has_secret => set.set(
+        Severity::Tolerable { .. } | Severity::Held if has_secret => set.set(
             ConditionType::Ready,
             Some(true),
             reason,
             &format!("the Secret stays as it is: {message}"),
         ),
-        Severity::Tolerable { .. } | Severity::Heals => {
+        Severity::Tolerable { .. } | Severity::Held | Severity::Heals => {
             not_ready(set).set(ConditionType::Reconciling, Some(true), reason, message)
         }
         Severity::Stalled => {

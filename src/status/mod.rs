@@ -4,6 +4,6 @@ mod compose;
 mod events;
 mod write;
 
-pub use compose::{Next, Problem, Report, Severity, compose};
+pub use compose::{Next, Problem, Report, Severity, compose, restates};
 pub use events::{EventSink, Note, event_queue};
 pub use write::StatusWriter;

@@ -36,6 +36,9 @@ pub struct Metrics {
     oldest_stale: Gauge<f64, AtomicU64>,
     oldest_wait: Gauge<f64, AtomicU64>,
     panics: Counter,
+    holds: Counter,
+    anomalies: Family<DetectorLabel, Counter>,
+    profiles_rebuilt: Family<CauseLabel, Counter>,
     events_dropped: Counter,
     audit_records: Counter,
     /// What is fetched and kept.
@@ -45,6 +48,16 @@ pub struct Metrics {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DetectorLabel {
+    detector: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -123,6 +136,9 @@ impl Metrics {
             oldest_stale: Gauge::default(),
             oldest_wait: Gauge::default(),
             panics: Counter::default(),
+            holds: Counter::default(),
+            anomalies: Family::default(),
+            profiles_rebuilt: Family::default(),
             events_dropped: Counter::default(),
             audit_records: Counter::default(),
             cache: CacheMetrics::new(),
@@ -196,6 +212,21 @@ impl Metrics {
             "How long the Secret that is unconfirmed longest has been so",
             Unit::Seconds,
             self.oldest_stale.clone(),
+        );
+        registry.register(
+            "anomalies",
+            "What was unusual about requests, by detector",
+            self.anomalies.clone(),
+        );
+        registry.register(
+            "access_profiles_rebuilt",
+            "Access profiles that were not as they were written",
+            self.profiles_rebuilt.clone(),
+        );
+        registry.register(
+            "policy_holds",
+            "Refreshes that were due and that a policy held",
+            self.holds.clone(),
         );
         registry.register("reconcile_panics", "Reconciles that panicked", self.panics.clone());
         registry.register(
@@ -322,6 +353,21 @@ impl Metrics {
     pub fn stale_requests(&self, count: usize, oldest: Duration) {
         self.stale_requests.set(i64::try_from(count).unwrap_or(i64::MAX));
         self.oldest_stale.set(oldest.as_secs_f64());
+    }
+
+    /// Something was unusual about a request that was decided on for the first time.
+    pub fn anomaly(&self, detector: &'static str) {
+        self.anomalies.get_or_create(&DetectorLabel { detector }).inc();
+    }
+
+    /// An access profile was missing, foreign or broken.
+    pub fn profile_rebuilt(&self, cause: &'static str) {
+        self.profiles_rebuilt.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    /// A refresh was due, and a policy held it.
+    pub fn held(&self) {
+        self.holds.inc();
     }
 
     /// An Event was dropped.

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::connect::{ItemSummary, State};
@@ -24,16 +24,24 @@ pub struct ListedItem {
     pub title: Arc<str>,
     /// Its version.
     pub version: i64,
+    /// Its category; empty where the server does not tell.
+    pub category: Arc<str>,
 }
 
 impl Listing {
     /// The list of a vault, guarded by the content version that was read before it.
     #[must_use]
     pub fn new(guard: Option<i64>, summaries: Vec<ItemSummary>) -> Self {
+        let mut categories = BTreeSet::new();
         let mut items: Vec<ListedItem> = summaries
             .into_iter()
             .filter(|s| s.state == State::Active)
-            .map(|s| ListedItem { id: s.id, title: s.title, version: s.version })
+            .map(|s| ListedItem {
+                id: s.id,
+                title: s.title,
+                version: s.version,
+                category: shared(&mut categories, s.category),
+            })
             .collect();
         items.sort();
         Self::of(guard, items)
@@ -91,4 +99,13 @@ impl Listing {
             .flatten()
             .filter_map(|p| self.items.get(*p))
     }
+}
+
+/// The one copy of a text that many have.
+fn shared(known: &mut BTreeSet<Arc<str>>, text: Arc<str>) -> Arc<str> {
+    if let Some(known) = known.get(&text) {
+        return known.clone();
+    }
+    known.insert(text.clone());
+    text
 }

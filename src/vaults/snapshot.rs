@@ -68,6 +68,8 @@ pub struct Found {
     pub item: ItemIdentity,
     /// Its version in the list.
     pub version: i64,
+    /// Its category; empty where the server does not tell.
+    pub category: Arc<str>,
 }
 
 /// Why a reference means nothing, or not one thing. Ids are only of what the namespace may see.
@@ -135,7 +137,12 @@ impl Snapshot {
                 record
                     .items
                     .into_iter()
-                    .map(|i| ListedItem { id: i.id, title: i.title, version: i.version })
+                    .map(|i| ListedItem {
+                        id: i.id,
+                        title: i.title,
+                        version: i.version,
+                        category: i.category,
+                    })
                     .collect(),
             ))),
         });
@@ -297,7 +304,11 @@ impl Snapshot {
             found = listing.folded(&reference.item).filter(allowed).collect();
         }
         match found.as_slice() {
-            [item] => Ok(Found { item: identity(item), version: item.version }),
+            [item] => Ok(Found {
+                item: identity(item),
+                version: item.version,
+                category: item.category.clone(),
+            }),
             [] if access.may_speak_of_item(&vault.id, &vault.name, &reference.item) => {
                 Err(Unresolved::ItemNotFound {
                     vault_id: vault.id.clone(),

@@ -58,6 +58,12 @@ pub struct View {
 }
 
 impl View {
+    /// When the server last answered a poll.
+    #[must_use]
+    pub fn answered_at(&self) -> Option<Instant> {
+        self.polled_at
+    }
+
     /// Whether anything is known of which vaults there are: the server said so, now or before a restart.
     #[must_use]
     pub fn is_known(&self) -> bool {

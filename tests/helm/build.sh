@@ -40,7 +40,7 @@ if [ ! -x "$dir/helm" ]; then
 	rm -rf "$partial"
 	mkdir "$partial"
 	say "building Helm $version; the first time takes some minutes"
-	# Helm says which Kubernetes it speaks by the client it was built with, and itself by these.
+	# Or it would not say its patch version.
 	stamp="-s -w -X helm.sh/helm/v4/internal/version.version=$version"
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$stamp" -o "$partial/helm" helm.sh/helm/v4/cmd/helm >&2
 	rm -rf "$dir"

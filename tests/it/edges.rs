@@ -5,14 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module with the modules of this crate that it may use.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("api", &[]),
     ("reference", &["api"]),
-    ("policy", &["api", "reference"]),
+    ("policy", &["api", "behavior", "reference"]),
     ("index", &["api"]),
-    ("settings", &[]),
+    ("behavior", &["api"]),
+    ("settings", &["behavior"]),
     ("telemetry", &["api"]),
-    ("kube_io", &["index", "telemetry"]),
+    ("kube_io", &["api", "index", "telemetry"]),
     ("connect", &["api", "policy", "reference"]),
     ("cache", &["connect", "policy", "reference"]),
     ("vaults", &["cache", "connect", "policy", "reference", "telemetry"]),
@@ -39,6 +40,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
         &[
             "api",
             "audit",
+            "behavior",
             "cache",
             "connect",
             "fetch",
@@ -75,7 +77,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
 ];
 
 /// What a pure module must not name: clocks, clients, files, tasks.
-const PURE: [&str; 4] = ["api", "policy", "reference", "render"];
+const PURE: [&str; 5] = ["api", "behavior", "policy", "reference", "render"];
 const IMPURE: [&str; 9] = [
     "kube::Client",
     "kube::Api",

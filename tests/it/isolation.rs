@@ -23,6 +23,7 @@ const ITEM_ROUTE: &str = "GET /v1/vaults/{v}/items/{i}";
 pub(crate) async fn operator_in(bed: &Bed, namespaces: &[&str]) -> Operator {
     let metrics = Arc::new(Metrics::new());
     let config = OperatorConfig {
+        delegates: Vec::new(),
         proxy: Proxy::None,
         cache_keys: CacheKeys::Ephemeral,
         environment: Arc::new(|_| None),

@@ -5,6 +5,7 @@ mod access;
 mod columns;
 mod connection;
 mod policies;
+mod profiles;
 mod references;
 mod requests;
 mod servers;

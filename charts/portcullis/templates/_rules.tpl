@@ -59,6 +59,10 @@ two together; the tests run the operator with exactly these. */}}
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch]  # certificate authorities
+# What each namespace was granted in the past. Nobody else writes these.
+- apiGroups: [portcullis.dev]
+  resources: [accessprofiles]
+  verbs: [create, get, list, update, watch]
 {{- end -}}
 
 {{/* A Role and its binding. Takes the root, namespace, name and rules. */}}

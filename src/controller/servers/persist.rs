@@ -299,6 +299,7 @@ impl Keeper {
             id: item.id.clone(),
             title: item.title.clone(),
             version: item.version,
+            category: item.category.clone(),
         });
         let namesakes = view.snapshot.namesakes(entry);
         let (record, bytes) = scope

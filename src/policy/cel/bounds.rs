@@ -4,18 +4,30 @@
 use kube_cel::cel::common::ast::{EntryExpr, Expr, IdedExpr};
 
 use super::CompileError;
+use super::variables::{CLAIMS, Reads, Variable};
 
 /// How deep the parsed expression may be: a long sum or path nests without a bracket, and evaluation recurses.
 pub(super) const MAX_DEPTH: usize = 32;
 /// How deep comprehensions (`all`, `exists`, `map`, …) may nest: each level multiplies the cost by the
 /// number of references.
 pub(super) const MAX_COMPREHENSIONS: usize = 2;
-/// The variables that rules may read.
-const VARIABLES: [&str; 3] = ["namespace", "refs", "request"];
+/// The most elements of a list that a rule goes through: a request has at most as many references.
+const LIST: u64 = 256;
+/// What a call of `matches` costs, in the steps of anything else.
+const MATCH: u64 = 20;
 /// The functions that rules may call. Left out is what makes much from little (`lists.range`, `replace`).
-const FUNCTIONS: [&str; 15] = [
+const FUNCTIONS: [&str; 25] = [
     "contains",
+    "duration",
     "endsWith",
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getFullYear",
+    "getHours",
+    "getMinutes",
+    "getMonth",
     "int",
     "join",
     "lowerAscii",
@@ -24,6 +36,7 @@ const FUNCTIONS: [&str; 15] = [
     "split",
     "startsWith",
     "string",
+    "timestamp",
     "trim",
     "upperAscii",
     "sets.contains",
@@ -63,22 +76,15 @@ pub(super) fn nesting(source: &str) -> usize {
     deepest
 }
 
-/// The members of `request`.
-const REQUEST: [&str; 5] = ["claims", "fallbackSecret", "name", "namespace", "secretName"];
-/// The members of `request.claims`.
-const CLAIMS: [&str; 3] = ["consumer", "environment", "purpose"];
-/// The members of `namespace`.
-const NAMESPACE: [&str; 2] = ["labels", "name"];
-/// The members of an element of `refs`.
-const REFERENCE: [&str; 8] =
-    ["environment", "field", "item", "itemId", "key", "section", "vault", "vaultId"];
-
 /// Walks an expression and refuses what rules do not have.
 #[derive(Default)]
 pub(super) struct Checker<'e> {
-    /// The variables of the comprehensions around, and which of them are references.
-    scope: Vec<(&'e str, bool)>,
+    /// The variables of the comprehensions around, and the list whose elements they are.
+    scope: Vec<(&'e str, Option<Variable>)>,
     depth: usize,
+    pub(super) reads: Reads,
+    /// The steps that an evaluation takes at most.
+    pub(super) cost: u64,
 }
 
 impl<'e> Checker<'e> {
@@ -91,6 +97,12 @@ impl<'e> Checker<'e> {
         if self.depth > MAX_DEPTH {
             return Err(CompileError::TooDeep);
         }
+        let times = LIST.saturating_pow(u32::try_from(comprehensions).unwrap_or(u32::MAX));
+        let step = match &expression.expr {
+            Expr::Call(call) if call.func_name == "matches" => MATCH,
+            _ => 1,
+        };
+        self.cost = self.cost.saturating_add(times.saturating_mul(step));
         self.inspect(&expression.expr, comprehensions)?;
         self.depth -= 1;
         Ok(())
@@ -100,13 +112,15 @@ impl<'e> Checker<'e> {
         match expression {
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
             Expr::Ident(name) => {
-                let known = name.starts_with('@')
-                    || VARIABLES.contains(&name.as_str())
-                    || self.scope.iter().any(|(known, _)| known == name);
-                if known {
-                    Ok(())
-                } else {
-                    Err(CompileError::UnknownVariable(name.chars().take(64).collect()))
+                if name.starts_with('@') || self.scope.iter().any(|(known, _)| known == name) {
+                    return Ok(());
+                }
+                match Variable::of(name) {
+                    Some(variable) => {
+                        self.reads.add(variable);
+                        Ok(())
+                    }
+                    None => Err(CompileError::UnknownVariable(name.chars().take(64).collect())),
                 }
             }
             Expr::Select(select) => {
@@ -158,12 +172,16 @@ impl<'e> Checker<'e> {
                 self.check(&comprehension.iter_range, comprehensions)?;
                 self.check(&comprehension.accu_init, comprehensions)?;
                 let outer = self.scope.len();
-                let over_refs =
-                    matches!(&comprehension.iter_range.expr, Expr::Ident(name) if name == "refs");
+                let over = match &comprehension.iter_range.expr {
+                    Expr::Ident(name) if !self.scope.iter().any(|(known, _)| known == name) => {
+                        Variable::of(name).filter(|variable| variable.element().is_some())
+                    }
+                    _ => None,
+                };
                 let alone = comprehension.iter_var2.is_none();
-                self.scope.push((&comprehension.iter_var, over_refs && alone));
-                self.scope.extend(comprehension.iter_var2.as_deref().map(|name| (name, over_refs)));
-                self.scope.push((&comprehension.accu_var, false));
+                self.scope.push((&comprehension.iter_var, over.filter(|_| alone)));
+                self.scope.extend(comprehension.iter_var2.as_deref().map(|name| (name, over)));
+                self.scope.push((&comprehension.accu_var, None));
                 self.check(&comprehension.loop_cond, inner)?;
                 self.check(&comprehension.loop_step, inner)?;
                 self.check(&comprehension.result, inner)?;
@@ -178,14 +196,15 @@ impl<'e> Checker<'e> {
     fn members(&self, operand: &Expr) -> (&'static str, Option<&'static [&'static str]>) {
         match operand {
             Expr::Ident(name) => match self.scope.iter().rev().find(|(known, _)| known == name) {
-                Some((_, true)) => ("a reference", Some(&REFERENCE)),
-                Some((_, false)) => ("", None),
-                None if name == "request" => ("request", Some(&REQUEST)),
-                None if name == "namespace" => ("namespace", Some(&NAMESPACE)),
-                None => ("", None),
+                Some((_, Some(list))) => (list.element().unwrap_or_default(), list.members()),
+                Some((_, None)) => ("", None),
+                None => match Variable::of(name).filter(|variable| variable.element().is_none()) {
+                    Some(variable) => (variable.name(), variable.members()),
+                    None => ("", None),
+                },
             },
             Expr::Select(select) if select.field == "claims" => match &select.operand.expr {
-                Expr::Ident(name) if name == "request" => ("request.claims", Some(&CLAIMS)),
+                Expr::Ident(name) if name == "request" => ("request.claims", Some(CLAIMS)),
                 _ => ("", None),
             },
             _ => ("", None),

@@ -1,8 +1,10 @@
 use kube_cel::KubeCelExt as _;
-use kube_cel::cel::{Context, to_value};
+use kube_cel::cel::{Context, Value, to_value};
 use serde::Serialize;
 
-use crate::policy::Facts;
+use super::functions;
+use super::variables::Variable;
+use crate::policy::{Facts, Transient};
 
 /// The facts of one request in CEL's terms. Not `Send`: made for each decision, where it is used.
 pub(in crate::policy) struct FactsContext(pub(super) Context<'static>);
@@ -41,24 +43,62 @@ struct ReferenceVariable<'a> {
     section: &'a str,
     field: &'a str,
     environment: &'a str,
+    class: &'a str,
+    #[serde(rename = "type")]
+    type_: &'a str,
+}
+
+#[derive(Serialize)]
+struct RequesterVariable<'a> {
+    name: &'a str,
+    verified: bool,
+}
+
+#[derive(Serialize)]
+struct AnomalyVariable<'a> {
+    detector: &'a str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceVariable {
+    reachable: bool,
+    seconds_since_answer: i64,
 }
 
 impl FactsContext {
     /// What is absent or unknown reads as the empty string, so that rules need no `has()`.
-    pub(in crate::policy) fn new(facts: &Facts) -> Self {
-        let request = RequestVariable {
-            namespace: &facts.request.namespace,
-            name: &facts.request.name,
-            secret_name: &facts.request.secret_name,
-            fallback_secret: facts.request.fallback_secret.as_deref().unwrap_or_default(),
-            claims: Claims {
-                purpose: &facts.request.purpose,
-                environment: facts.request.claimed_environment.as_deref().unwrap_or_default(),
-                consumer: facts.request.claimed_consumer.as_deref().unwrap_or_default(),
+    pub(in crate::policy) fn new(facts: &Facts, transient: Option<&Transient>) -> Self {
+        let mut context = Self(Context::default().with_all());
+        functions::add(&mut context.0);
+        context.add_durable(facts);
+        if let Some(transient) = transient {
+            context.add_transient(transient);
+        }
+        context
+    }
+
+    fn add_durable(&mut self, facts: &Facts) {
+        let request = &facts.request;
+        self.add(
+            Variable::Request,
+            &RequestVariable {
+                namespace: &request.namespace,
+                name: &request.name,
+                secret_name: &request.secret_name,
+                fallback_secret: request.fallback_secret.as_deref().unwrap_or_default(),
+                claims: Claims {
+                    purpose: &request.purpose,
+                    environment: request.claimed_environment.as_deref().unwrap_or_default(),
+                    consumer: request.claimed_consumer.as_deref().unwrap_or_default(),
+                },
             },
-        };
-        let namespace =
-            NamespaceVariable { name: &facts.namespace.name, labels: &facts.namespace.labels };
+        );
+        self.add(
+            Variable::Namespace,
+            &NamespaceVariable { name: &facts.namespace.name, labels: &facts.namespace.labels },
+        );
         let refs: Vec<_> = facts
             .references
             .iter()
@@ -71,19 +111,43 @@ impl FactsContext {
                 section: r.section.as_deref().unwrap_or_default(),
                 field: &r.field,
                 environment: r.environment.as_deref().unwrap_or_default(),
+                class: &r.class,
+                type_: &r.type_,
             })
             .collect();
-        let mut context = Context::default().with_all();
-        // A variable that does not convert stays undeclared, and a rule that reads it fails and denies.
-        for (name, value) in [
-            ("request", to_value(&request)),
-            ("namespace", to_value(&namespace)),
-            ("refs", to_value(&refs)),
-        ] {
-            if let Ok(value) = value {
-                context.add_variable_from_value(name, value);
-            }
+        self.add(Variable::Refs, &refs);
+        let requester = facts.requester.as_ref();
+        self.add(
+            Variable::Requester,
+            &RequesterVariable {
+                name: requester.map(|r| r.name.as_str()).unwrap_or_default(),
+                verified: requester.is_some_and(|r| r.verified),
+            },
+        );
+    }
+
+    fn add_transient(&mut self, transient: &Transient) {
+        let Transient { now, anomalies, history, service } = transient;
+        self.0.add_variable_from_value(Variable::Now.name(), Value::Timestamp(now.fixed_offset()));
+        self.add(Variable::History, history);
+        let anomalies: Vec<_> = anomalies
+            .iter()
+            .map(|a| AnomalyVariable { detector: a.detector.as_str(), message: &a.message })
+            .collect();
+        self.add(Variable::Anomalies, &anomalies);
+        self.add(
+            Variable::Service,
+            &ServiceVariable {
+                reachable: service.reachable,
+                seconds_since_answer: service.seconds_since_answer,
+            },
+        );
+    }
+
+    /// A variable that does not convert stays undeclared, and a rule that reads it fails and denies.
+    fn add(&mut self, variable: Variable, value: &impl Serialize) {
+        if let Ok(value) = to_value(value) {
+            self.0.add_variable_from_value(variable.name(), value);
         }
-        Self(context)
     }
 }

@@ -21,6 +21,7 @@ fn snapshot() -> Snapshot {
         vault_id: id('s'),
         version: 1,
         state,
+        category: "LOGIN".into(),
     };
     let items = vec![
         item('a', "orders-db", State::Active),

@@ -94,6 +94,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         controller_class: text("class"),
         namespaces: vec![text("namespace")],
         operator_namespace: text("operatorNamespace"),
+        delegates: Vec::new(),
         proxy: Proxy::None,
         cache_keys: CacheKeys::Ephemeral,
         environment: Arc::new(|_| None),

@@ -106,11 +106,12 @@ async fn one_helm_command_installs_all_of_it_and_uninstalling_leaves_what_is_not
 #[tokio::test(flavor = "multi_thread")]
 async fn the_chart_without_a_server_says_how_to_give_it_one() {
     let cluster = Cluster::shared().await;
-    let set = "fullnameOverride=portcullis-notes,baseline.create=false";
+    let set = "fullnameOverride=portcullis-notes,baseline.create=false,controllerClass=team";
     let install = ["install", "notes", "charts/portcullis", "--dry-run=server", "--set", set];
     let notes = cluster.run_helm("default", &install, "").await.ok();
     assert!(notes.contains("create secret generic connect-token"), "{notes}");
     assert!(notes.contains("portcullis.dev/allowed-hosts="), "{notes}");
+    assert!(notes.contains("spec.controllerClass: team"), "{notes}");
     assert!(notes.contains("baseline.create is off"), "{notes}");
 }
 
@@ -131,4 +132,25 @@ async fn the_documents_commands_install_the_manifests_with_kubectl() {
     // A second time changes nothing.
     let again = kubectl(&cluster, &["apply", "-f", manifests::INSTALL], "").await;
     assert!(again.lines().all(|line| line.ends_with("unchanged")), "{again}");
+
+    // Kubernetes' own roles have taken in what people may do.
+    for (role, user) in [("edit", "writer"), ("view", "reader")] {
+        let (role, user) = (format!("--clusterrole={role}"), format!("--user={user}"));
+        let _ = kubectl(&cluster, &["create", "rolebinding", &user[7..], &role, &user], "").await;
+    }
+    for (user, may) in [("writer", ["yes", "yes", "no"]), ("reader", ["no", "yes", "no"])] {
+        let asked = ["create credentialrequests", "list credentialrequests", "list connectservers"];
+        wait::until(&format!("the rights of the {user}"), wait::WAIT, async || {
+            let mut answers = Vec::new();
+            for question in asked {
+                let args = format!("auth can-i {question} --as {user}");
+                let args: Vec<&str> = args.split(' ').collect();
+                // It says no with its exit code, too.
+                let answer = cluster.run_kubectl(NAMESPACE, &args, "").await.stdout;
+                answers.push(answer.trim().to_owned());
+            }
+            if answers == may { Ok(()) } else { Err(format!("{answers:?}")) }
+        })
+        .await;
+    }
 }

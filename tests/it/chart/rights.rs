@@ -112,7 +112,7 @@ async fn the_chart_gives_the_rights_on_the_list_and_no_wildcard() {
 type Call = (&'static str, &'static str);
 
 /// In the namespace of a request, T, and in the operator's own, O.
-const NEEDED: [Call; 16] = [
+const NEEDED: [Call; 19] = [
     ("GET", "/apis/portcullis.dev/v1alpha1/connectservers"),
     ("GET", "/apis/portcullis.dev/v1alpha1/credentialpolicies"),
     ("PATCH", "/apis/portcullis.dev/v1alpha1/connectservers/x/status"),
@@ -129,9 +129,15 @@ const NEEDED: [Call; 16] = [
     ("GET", "/api/v1/namespaces/O/secrets"),
     ("POST", "/api/v1/namespaces/O/secrets"),
     ("GET", "/api/v1/namespaces/O/configmaps"),
+    ("GET", "/apis/portcullis.dev/v1alpha1/namespaces/O/accessprofiles"),
+    ("POST", "/apis/portcullis.dev/v1alpha1/namespaces/O/accessprofiles"),
+    ("PUT", "/apis/portcullis.dev/v1alpha1/namespaces/O/accessprofiles/x"),
 ];
 
-const REFUSED: [Call; 38] = [
+const REFUSED: [Call; 40] = [
+    // What is the operator's own, elsewhere; and it deletes none.
+    ("GET", "/apis/portcullis.dev/v1alpha1/namespaces/T/accessprofiles"),
+    ("DELETE", "/apis/portcullis.dev/v1alpha1/namespaces/O/accessprofiles/x"),
     // What people write.
     ("POST", "/apis/portcullis.dev/v1alpha1/connectservers"),
     ("PATCH", "/apis/portcullis.dev/v1alpha1/connectservers/x"),

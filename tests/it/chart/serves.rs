@@ -111,7 +111,20 @@ async fn what_helm_installs_serves_a_request() {
 async fn with_namespaces_it_serves_these_alone() {
     let bed = Bed::new("helm-named").await;
     let elsewhere = bed.tenant("elsewhere", &[]).await;
-    let release = Release::install(&bed, json!({"namespaces": [bed.namespace]})).await;
+    // Where the keys of the cache lie, the release may read that one Secret; without it the program does not start.
+    let keys = bed.tenant("keys", &[]).await;
+    let key = bed.canary().repeat(4);
+    bed.apply(json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "cache-keys", "namespace": keys},
+        "stringData": {"key-0001": key},
+    }))
+    .await;
+    let values = json!({
+        "namespaces": [bed.namespace],
+        "cacheKeys": {"secret": {"namespace": keys, "name": "cache-keys"}},
+    });
+    let release = Release::install(&bed, values).await;
     let mut spec = bed.spec();
     spec.server_ref = server(&release);
     let others: Api<CredentialRequest> = Api::namespaced(bed.client.clone(), &elsewhere);
@@ -123,11 +136,11 @@ async fn with_namespaces_it_serves_these_alone() {
     bed.wait_ready("orders-db").await;
     assert_eq!(others.get("orders-db").await.unwrap().status, None);
 
-    bed.patch_request(
-        "orders-db",
-        json!({"metadata": {"annotations": {"example.com/seen": "yes"}}}),
-    )
-    .await;
+    // A change, and a Secret that somebody deleted: with the rights of the Roles alone.
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
+    bed.wait_value("orders-db", "password", "rotated").await;
+    bed.delete_secret("orders-db").await;
+    bed.wait_value("orders-db", "password", "rotated").await;
     bed.delete_request("orders-db").await;
     assert!(program.terminate().await.1.success());
     let log = program.stderr.text();

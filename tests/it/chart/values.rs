@@ -80,7 +80,6 @@ async fn mistakes_are_refused_with_what_is_wrong() {
     for row in rows.as_array().unwrap() {
         let (values, says) = (row["values"].to_string(), row["says"].as_str().unwrap());
         let answer = helm_template(&["--values", "-"], &values).await;
-        // Helm escapes what a template says.
         if answer.success || !answer.stderr.contains(says) {
             taken.push(format!("{values}: wanted `{says}`, got `{}`", answer.stderr));
         }

@@ -2,8 +2,9 @@
 //! gets into another request's Secret, and in the end each has its own.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use portcullis::api::Reason;
 use portcullis_test_support::connect_dev::{ConnectDev, FaultKind, FaultSpec, ItemSpec, StateSpec};
 use portcullis_test_support::{Bed, SecretHistory, wait};
 use serde_json::json;
@@ -13,7 +14,10 @@ use super::{ITEM, LIST, Says, VAULTS, says, status};
 const REQUESTS: usize = 64;
 /// Items of each vault.
 const ITEMS: usize = 8;
-const ROUNDS: usize = 12;
+/// How long values rotate and faults come.
+const LASTS: Duration = Duration::from_secs(60);
+/// What it takes for more than one of each fault to have come.
+const ROUNDS: usize = 24;
 
 /// One of the two servers.
 struct Side {
@@ -75,22 +79,46 @@ impl Side {
         }
     }
 
+    /// Has the server fail in two ways, other ones each round.
     fn disturb(&self, round: usize) {
-        let spec = |kind| FaultSpec::new(kind);
-        for fault in match round % 4 {
+        let spec = FaultSpec::new;
+        let later = |code| FaultKind::RetryAfter {
+            code,
+            message: "an upstream body".to_owned(),
+            retry_after: Duration::from_secs(1),
+        };
+        let slow = FaultKind::Latency(Duration::from_millis(30));
+        for fault in match round % 10 {
             0 => [spec(FaultKind::WrongItem).times(6), spec(FaultKind::Drop).on(ITEM).times(4)],
-            1 => [
-                spec(FaultKind::Latency(Duration::from_millis(30))).times(40),
-                spec(status(500)).times(12),
-            ],
+            1 => [spec(slow).times(40), spec(status(500)).times(12)],
             2 => [spec(FaultKind::WrongItem).times(9), spec(status(500)).on(LIST).times(2)],
-            _ => [
+            3 => [
                 spec(FaultKind::Drop).on(VAULTS).times(7),
                 spec(FaultKind::Truncated).on(ITEM).times(5),
+            ],
+            4 => [spec(FaultKind::WrongVault).times(8), spec(status(401)).on(VAULTS).times(1)],
+            5 => [spec(FaultKind::Reset).times(10), spec(status(403)).on(ITEM).times(2)],
+            6 => [spec(later(429)).on(ITEM).times(1), spec(status(404)).on(ITEM).times(1)],
+            7 => [spec(FaultKind::Html { code: 200 }).times(8), spec(later(503)).on(LIST).times(1)],
+            8 => {
+                [spec(FaultKind::Html { code: 502 }).times(8), spec(FaultKind::WrongTitle).times(6)]
+            }
+            _ => [
+                spec(FaultKind::Hang).on(ITEM).times(2),
+                spec(FaultKind::Truncated).on(LIST).times(2),
             ],
         } {
             self.connect.fault(fault);
         }
+    }
+
+    /// Is away for as long as it takes the operator to say so, with a Secret to be made meanwhile.
+    async fn outage(&self, bed: &Bed, request: &str) {
+        self.connect.stop();
+        bed.wait_reason(request, Reason::ConnectUnavailable).await;
+        bed.delete_secret(request).await;
+        bed.wait_reason(request, Reason::ServedFromCache).await;
+        self.connect.restart().unwrap();
     }
 }
 
@@ -124,7 +152,7 @@ fn check(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_value_ever_gets_into_another_requests_secret() {
+async fn in_a_minute_of_faults_and_rotations_no_value_gets_into_another_requests_secret() {
     let bed = Bed::new("fx-crowd").await;
     let sides =
         [Side::new(&bed, "left", "services").await, Side::new(&bed, "right", "infra").await];
@@ -155,7 +183,9 @@ async fn no_value_ever_gets_into_another_requests_secret() {
         }
     }
     let witness = |round: usize| name_of(round * 5 % REQUESTS);
-    for round in 1..=ROUNDS {
+    let (began, mut round) = (Instant::now(), 0);
+    while round < ROUNDS || began.elapsed() < LASTS {
+        round += 1;
         for side in &sides {
             side.rotate(&bed, round);
             side.disturb(round);
@@ -167,13 +197,20 @@ async fn no_value_ever_gets_into_another_requests_secret() {
         }
         let (side, items) = owners[&name];
         bed.wait_value(&name, "a", &value(&bed, side, items[0], round)).await;
+        if round % 10 == 0 {
+            let side = &sides[round / 10 % 2];
+            side.connect.clear_faults();
+            let request = name_of(round / 10 % 2);
+            says(&bed, &request, Says::SYNCED).await;
+            side.outage(&bed, &request).await;
+        }
     }
     for side in &sides {
         side.connect.clear_faults();
     }
     for (name, (side, items)) in &owners {
         for (key, item) in ["a", "b"].into_iter().zip(items) {
-            bed.wait_value(name, key, &value(&bed, side, *item, ROUNDS)).await;
+            bed.wait_value(name, key, &value(&bed, side, *item, round)).await;
         }
         says(&bed, name, Says::SYNCED).await;
     }
@@ -192,5 +229,7 @@ async fn no_value_ever_gets_into_another_requests_secret() {
     wait::until("the observer to have seen everything", wait::WAIT, last).await;
     let versions = check(&bed, &history, &owners);
     assert!(versions > 2 * REQUESTS, "only {versions} versions: nothing rotated under load");
+    let from_cache = operator.audit.text().matches(r#""source":"Cache""#).count();
+    assert!(from_cache >= 2, "{from_cache} Secrets were made of what is kept");
     operator.stop().await;
 }

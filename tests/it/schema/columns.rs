@@ -1,9 +1,11 @@
 //! Names, columns and selectable fields, as kubectl shows them.
 
+use chrono::DateTime;
+use portcullis::behavior::Profile;
 use portcullis_test_support::kube::Api;
 use portcullis_test_support::kube::api::{Patch, PatchParams};
 use portcullis_test_support::{Access, Cluster, manifests};
-use serde_json::json;
+use serde_json::{Value, json};
 
 async fn columns(access: &Access, args: &[&str]) -> Vec<String> {
     let args = [&["get"], args].concat();
@@ -26,13 +28,17 @@ async fn kubectl_shows_the_columns_by_short_names() {
         ["NAME", "HOST", "READY", "REASON", "VERSION", "VAULTS", "TOKEN-EXPIRES", "AGE"]
     );
     let shown = columns(access, &["credpol"]).await;
-    assert_eq!(shown, ["NAME", "VALID", "MODE", "AGE"]);
+    assert_eq!(shown, ["NAME", "VALID", "MODE", "ALLOWED", "ALERTED", "DENIED", "AGE"]);
+
+    let shown = columns(access, &["accprof"]).await;
+    assert_eq!(shown, ["NAME", "GRANTS", "DENIALS", "ANOMALIES", "LAST-GRANT", "AGE"]);
 
     let all = access.run_kubectl("columns", &["get", "portcullis", "-o", "name"], "").await.ok();
     for name in [
         "credentialrequest.portcullis.dev/one",
         "connectserver.portcullis.dev/columns",
         "credentialpolicy.portcullis.dev/columns",
+        "accessprofile.portcullis.dev/columns",
     ] {
         assert!(all.lines().any(|line| line == name), "no {name} in the category: {all}");
     }
@@ -59,7 +65,14 @@ async fn requests_are_selected_by_field() {
     }
 }
 
-/// Two requests, a server and a policy; the same whichever test comes first.
+/// A profile as the operator would write it.
+fn profile() -> Value {
+    let known = Profile::new(DateTime::UNIX_EPOCH).seal("columns", |_| "tag".to_owned());
+    json!({"apiVersion": "portcullis.dev/v1alpha1", "kind": "AccessProfile",
+        "metadata": {"name": "columns", "namespace": "columns"}, "spec": known})
+}
+
+/// Two requests, a server, a policy and a profile; the same whichever test comes first.
 async fn furnish(access: &Access) {
     let client = access.admin();
     let group = "portcullis.dev/v1alpha1";
@@ -73,6 +86,7 @@ async fn furnish(access: &Access) {
         json!({"apiVersion": group, "kind": "ConnectServer", "metadata": {"name": "columns"},
             "spec": {"controllerClass": "columns", "hosts": [{"url": "https://h"}], "tokenSecretRef": {"name": "t"}, "access": []}}),
         json!({"apiVersion": group, "kind": "CredentialPolicy", "metadata": {"name": "columns"}, "spec": {"controllerClass": "columns"}}),
+        profile(),
     ] {
         manifests::apply(&client, &object).await.unwrap();
     }

@@ -37,6 +37,14 @@ async fn fields() {
             Case("no spec", |o| remove(o, "/spec"), &["spec: Required value"]),
             Case("an unknown field", |o| o["spec"]["rule"] = json!([]), &["unknown field \"spec.rule\""]),
             Case("too long a class", |o| o["spec"]["controllerClass"] = json!("c".repeat(64)), &["spec.controllerClass: Too long"]),
+            Case("audit alone", |o| o["spec"]["mode"] = json!("Audit"), ACCEPTED),
+            Case("deleting", |o| o["spec"]["onDenied"] = json!("Delete"), ACCEPTED),
+            Case("types", |o| o["spec"]["match"] = json!({"types": ["LOGIN", "DATABASE"]}), ACCEPTED),
+            Case(
+                "no types",
+                |o| o["spec"]["match"] = json!({"types": []}),
+                &["spec.match.types: Invalid value", "at least 1"],
+            ),
             Case("another mode", |o| o["spec"]["mode"] = json!("Warn"), &["spec.mode: Unsupported value", "\"Enforce\""]),
             Case("another end", |o| o["spec"]["onDenied"] = json!("Burn"), &["spec.onDenied: Unsupported value", "\"Retain\""]),
         ],
@@ -163,10 +171,32 @@ async fn rules() {
             ),
             Case("an effect", |o| effect(o, "Deny"), ACCEPTED),
             Case("an alert", |o| effect(o, "Alert"), ACCEPTED),
+            Case("a deferral", |o| effect(o, "Defer"), ACCEPTED),
+            Case("for grants", |o| o["spec"]["rules"][0]["occasions"] = json!(["Grant"]), ACCEPTED),
+            Case(
+                "for both",
+                |o| o["spec"]["rules"][0]["occasions"] = json!(["Refresh", "Grant"]),
+                ACCEPTED,
+            ),
+            Case(
+                "for nothing",
+                |o| o["spec"]["rules"][0]["occasions"] = json!([]),
+                &["spec.rules[0].occasions: Invalid value", "at least 1"],
+            ),
+            Case(
+                "for grants twice",
+                |o| o["spec"]["rules"][0]["occasions"] = json!(["Grant", "Grant"]),
+                &["spec.rules[0].occasions[1]: Duplicate value"],
+            ),
+            Case(
+                "for something else",
+                |o| o["spec"]["rules"][0]["occasions"] = json!(["Delete"]),
+                &["spec.rules[0].occasions[0]: Unsupported value", "\"Grant\", \"Refresh\""],
+            ),
             Case(
                 "another effect",
                 |o| effect(o, "Log"),
-                &["spec.rules[0].effect: Unsupported value", "\"Alert\", \"Deny\""],
+                &["spec.rules[0].effect: Unsupported value", "\"Alert\", \"Defer\", \"Deny\""],
             ),
             Case(
                 "neither score nor effect",

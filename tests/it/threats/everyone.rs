@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use portcullis::api::{CredentialRequest, Reason};
 use portcullis::settings::Settings;
 use portcullis_test_support::connect_dev::{FaultKind, FaultSpec, ItemSpec};
 use portcullis_test_support::{Bed, OperatorOptions, condition, manifests, wait};
 use serde_json::json;
 
+/// Requests in one namespace; `make bench` has 2,000.
+const MANY: usize = 200;
 /// An hour where everything takes a three-hundredth of its time.
 const HOUR: Duration = Duration::from_secs(12);
 
@@ -29,9 +32,14 @@ fn at_a_three_hundredth() -> Settings {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_hour_of_outage_denies_nobody_and_changes_no_secret() {
     let bed = Bed::new("outage-hour").await;
-    let baseline = manifests::baseline().unwrap()["spec"].take();
+    let mut baseline = manifests::baseline().unwrap()["spec"].take();
+    baseline["onDenied"] = json!("Delete");
     bed.policy("baseline", baseline).await;
-    bed.patch_server(json!({"spec": {"pollInterval": null}})).await;
+    // What is kept is long out of date when the hour is over, and not yet too old to serve.
+    let classes = json!([{"name": "integrations", "ttl": "3s"}]);
+    let fallback = json!({"maxStaleness": "288s"});
+    let spec = json!({"pollInterval": null, "classes": classes, "fallback": fallback});
+    bed.patch_server(json!({ "spec": spec })).await;
     let operator = bed
         .operator_of(OperatorOptions { settings: at_a_three_hundredth(), ..Default::default() })
         .await;
@@ -77,6 +85,40 @@ async fn an_hour_of_outage_denies_nobody_and_changes_no_secret() {
     for name in standing.iter().map(String::as_str).chain(["new"]) {
         bed.wait_request(name, "to be synced", synced).await;
     }
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_with_many_requests_in_an_outage_and_after_it_denies_nobody_and_writes_no_secret()
+{
+    let bed = Bed::new("outage-many").await;
+    let operator = bed.operator().await;
+    let names: Vec<String> = (0..MANY).map(|n| format!("orders-{n}")).collect();
+    for some in names.chunks(16) {
+        join_all(some.iter().map(|name| bed.request(name, |_| {}))).await;
+    }
+    for name in &names {
+        bed.wait_ready(name).await;
+    }
+    operator.stop().await;
+    let history = bed.observe_secrets().await;
+    bed.connect.stop();
+    let operator = bed.operator().await;
+    for name in &names {
+        let request = bed.wait_reason(name, Reason::ConnectUnavailable).await;
+        assert_eq!(condition(&request, "Ready").unwrap().status, "True", "{name}");
+    }
+    operator.stop().await;
+    bed.connect.restart().unwrap();
+    bed.connect.reset_requests();
+    let operator = bed.operator().await;
+    for name in &names {
+        bed.wait_reason(name, Reason::Synced).await;
+    }
+    let text = operator.audit.text();
+    assert!(!text.contains("Denied"), "{text}");
+    assert!(names.iter().all(|name| history.of(name).is_empty()), "a Secret was written");
+    assert_eq!(bed.connect.requests().route("GET /v1/vaults/{v}/items/{i}"), 0);
     operator.stop().await;
 }
 

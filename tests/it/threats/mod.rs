@@ -2,6 +2,7 @@
 
 mod between;
 mod claims;
+mod costly;
 mod everyone;
 mod foreign;
 mod hosts;

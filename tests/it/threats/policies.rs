@@ -202,7 +202,7 @@ async fn a_policy_of_a_later_version_stops_every_new_grant_until_it_is_gone() {
     ));
     let api: Api<DynamicObject> = Api::all_with(bed.client.clone(), &resource);
     let later = json!({"apiVersion": "portcullis.dev/v1alpha1", "kind": "CredentialPolicy", "metadata": {"name": name},
-        "spec": {"controllerClass": bed.class, "mode": "Audit", "match": {"vaults": ["infra"]}}});
+        "spec": {"controllerClass": bed.class, "mode": "Advise", "match": {"vaults": ["infra"]}}});
     wait::until("the loosened schema", wait::WAIT, async || {
         api.patch(&name, &PatchParams::apply("later"), &Patch::Apply(&later))
             .await

@@ -36,7 +36,13 @@ async fn a_rule_beyond_any_bound_is_refused_by_name_and_never_brings_the_operato
         ("a long index", format!("refs{} == ''", "[0]".repeat(320)), "nests deeper"),
         ("conditionals", format!("{}true", "true?true:".repeat(90)), "nests deeper"),
         ("comprehensions", "refs.all(a, refs.all(b, refs.all(c, true)))".to_owned(), "nest 2 deep"),
-        ("unknown", "now > 3".to_owned(), "now"),
+        ("unknown", "today > 3".to_owned(), "today"),
+        (
+            "lists in lists",
+            "refs.all(a, refs.all(b, a.item.matches(b.item) || b.item.matches(a.item) || a.vault.matches(b.vault)))"
+                .to_owned(),
+            "steps",
+        ),
         ("function", "lists.range(9).size() > 3".to_owned(), "range"),
     ];
     for (what, when, told) in rules {

@@ -21,6 +21,8 @@ pub struct OperatorOptions {
     pub settings: Settings,
     /// Where the keys of the cache come from.
     pub cache_keys: CacheKeys,
+    /// The namespaces that it serves besides the bed's own.
+    pub namespaces: Vec<String>,
     /// The variables of its environment.
     pub environment: BTreeMap<String, String>,
 }
@@ -30,6 +32,7 @@ impl Default for OperatorOptions {
         Self {
             settings: Settings::for_tests(),
             cache_keys: CacheKeys::Ephemeral,
+            namespaces: Vec::new(),
             environment: BTreeMap::new(),
         }
     }
@@ -113,8 +116,9 @@ impl Bed {
         let operator = Operator::start(OperatorConfig {
             client: self.service_account_client().await,
             controller_class: self.class.clone(),
-            namespaces: vec![self.namespace.clone()],
+            namespaces: [vec![self.namespace.clone()], options.namespaces].concat(),
             operator_namespace: self.operator_namespace.clone(),
+            delegates: Vec::new(),
             proxy: Proxy::None,
             cache_keys: options.cache_keys,
             environment: Arc::new(move |name| options.environment.get(name).cloned()),

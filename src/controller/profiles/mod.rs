@@ -1,0 +1,254 @@
+//! Past behaviour: kept in memory, looked at and added to under one lock, and stored as AccessProfiles in the
+//! operator's namespace, signed.
+
+mod attempts;
+mod observe;
+mod store;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::behavior::{self, Attempt, History, Installation, Limits, NotedOutcome, Seen};
+use crate::kube_io::{ApiError, Expected, KubeIo};
+use crate::policy::Verdict;
+use crate::secret::MasterKeys;
+use crate::settings::Settings;
+use crate::telemetry::Metrics;
+use attempts::Attempts;
+
+pub(super) use store::keep;
+
+/// The profiles of the namespaces that this instance serves, and those of others as far as they tell of vaults.
+pub(super) struct Profiles {
+    state: Mutex<State>,
+    place: Place,
+    keys: MasterKeys,
+    io: KubeIo,
+    installation: Installation,
+    limits: Limits,
+    /// How long somebody waits for a profile to be stored.
+    patience: Duration,
+    /// Told when somebody waits.
+    wake: Notify,
+    /// Told after each write.
+    written: watch::Sender<()>,
+    metrics: Arc<Metrics>,
+}
+
+/// Where the profiles of an instance are, and which of them are its own.
+#[derive(Clone)]
+pub(super) struct Place {
+    /// The operator's namespace.
+    pub(super) namespace: String,
+    /// The class of the instance: another one's keep their own.
+    pub(super) class: String,
+    /// The namespaces that it serves; all when empty.
+    pub(super) serves: Vec<String>,
+}
+
+#[derive(Default)]
+struct State {
+    known: behavior::Profiles,
+    rows: HashMap<Arc<str>, Row>,
+    attempts: Attempts,
+    epoch: u64,
+}
+
+/// How far the profile of a namespace is stored.
+#[derive(Default)]
+struct Row {
+    /// The object as it was last seen or written.
+    object: Option<Object>,
+    /// Counts what was noted.
+    noted: u64,
+    /// The count that the stored one has.
+    stored: u64,
+    /// Whether somebody waits.
+    is_awaited: bool,
+    /// The tag of the last write, which the watch tells of as well.
+    tag: String,
+}
+
+struct Object {
+    uid: String,
+    resource_version: u64,
+    epoch: u64,
+}
+
+impl Object {
+    fn expected(&self) -> Expected {
+        Expected { uid: self.uid.clone(), resource_version: self.resource_version.to_string() }
+    }
+}
+
+/// A profile was not stored in time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "what namespace {0} is granted was not added to its access profile yet, and nothing is delivered before that"
+)]
+pub(super) struct Unstored(String);
+
+impl Place {
+    /// The name of the AccessProfile of a namespace.
+    fn name_of(&self, namespace: &str) -> String {
+        if self.class.is_empty() {
+            namespace.to_owned()
+        } else {
+            format!("{namespace}.{}", self.class)
+        }
+    }
+
+    /// The namespace that an AccessProfile of this instance's class is about.
+    fn namespace_of<'n>(&self, name: &'n str) -> Option<&'n str> {
+        match name.split_once('.') {
+            None if self.class.is_empty() => Some(name),
+            Some((namespace, class)) if class == self.class && !class.is_empty() => Some(namespace),
+            _ => None,
+        }
+    }
+
+    fn serves(&self, namespace: &str) -> bool {
+        self.serves.is_empty() || self.serves.iter().any(|served| served == namespace)
+    }
+}
+
+impl Profiles {
+    pub(super) fn new(
+        place: Place,
+        keys: MasterKeys,
+        io: KubeIo,
+        installation: Installation,
+        settings: &Settings,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            state: Mutex::default(),
+            place,
+            keys,
+            io,
+            installation,
+            limits: settings.behavior.clone(),
+            patience: settings.write_timeout,
+            wake: Notify::new(),
+            written: watch::Sender::new(()),
+            metrics,
+        }
+    }
+
+    /// Decides on an attempt by what is unusual about it, and takes in what it came to. In one step: of two
+    /// attempts at the same time the second one sees the first.
+    pub(super) fn decide(
+        &self,
+        attempt: &Attempt,
+        spec: &str,
+        decide: impl FnOnce(Seen) -> Verdict,
+    ) -> Verdict {
+        let mut state = self.lock();
+        let mut seen = state.known.look(attempt, &self.installation, &self.limits);
+        let before = state.attempts.get(&attempt.uid, spec);
+        if let Some(before) = before {
+            // It is the same attempt: what was found unusual about it is not news the second time, nor usual.
+            seen.anomalies.clone_from(&before.anomalies);
+        }
+        let is_new = before.is_none();
+        let was_granted = before.is_some_and(|before| before.granted);
+        let verdict = decide(seen.clone());
+        let Some(outcome) = noted(&verdict) else { return verdict };
+        let granted = matches!(outcome, NotedOutcome::Granted { .. });
+        if is_new {
+            for anomaly in &seen.anomalies {
+                self.metrics.anomaly(anomaly.detector.as_str());
+            }
+        }
+        if is_new || (granted && !was_granted) {
+            state.known.note(attempt, outcome, &seen, attempt.at);
+            state.row(&attempt.namespace).noted += 1;
+        }
+        state.attempts.put(&attempt.uid, spec, seen.anomalies, granted || was_granted);
+        verdict
+    }
+
+    /// What rules may know of the past of a namespace where nobody attempts anything.
+    pub(super) fn history(&self, attempt: &Attempt) -> History {
+        self.lock().known.look(attempt, &self.installation, &self.limits).history
+    }
+
+    /// Waits until everything that was noted of a namespace so far is stored.
+    pub(super) async fn commit(&self, namespace: &str) -> Result<(), Unstored> {
+        let mut written = self.written.subscribe();
+        let wanted = {
+            let mut state = self.lock();
+            let row = state.row(namespace);
+            if row.stored >= row.noted {
+                return Ok(());
+            }
+            row.is_awaited = true;
+            row.noted
+        };
+        self.wake.notify_one();
+        let stored = async {
+            while self.lock().row(namespace).stored < wanted && written.changed().await.is_ok() {}
+        };
+        tokio::time::timeout(self.patience, stored)
+            .await
+            .map_err(|_| Unstored(namespace.to_owned()))
+    }
+
+    /// Forgets attempts that are over.
+    pub(super) fn prune(&self) {
+        self.lock().attempts.prune();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn row(&mut self, namespace: &str) -> &mut Row {
+        if !self.rows.contains_key(namespace) {
+            self.rows.insert(namespace.into(), Row::default());
+        }
+        self.rows.entry(namespace.into()).or_default()
+    }
+}
+
+/// What a verdict is to past behaviour; nothing where no rule was asked for a reason that is not the requester's.
+fn noted(verdict: &Verdict) -> Option<NotedOutcome> {
+    use crate::api::{Outcome, Reason};
+    let decision = verdict.decision();
+    let risk = decision.risk_score;
+    match (decision.outcome, decision.reason) {
+        (Outcome::Allowed | Outcome::Alerted, _) => Some(NotedOutcome::Granted { risk }),
+        (Outcome::Deferred, _) => Some(NotedOutcome::Deferred),
+        (Outcome::Denied, Reason::Denied | Reason::EnvironmentMismatch) => {
+            Some(NotedOutcome::Denied { risk })
+        }
+        (Outcome::Denied, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(class: &str) -> Place {
+        Place { namespace: "portcullis".to_owned(), class: class.to_owned(), serves: Vec::new() }
+    }
+
+    #[test]
+    fn each_class_has_profiles_of_its_own() {
+        let (unnamed, blue) = (place(""), place("blue"));
+        assert_eq!(
+            (unnamed.name_of("shop").as_str(), blue.name_of("shop").as_str()),
+            ("shop", "shop.blue")
+        );
+        assert_eq!(unnamed.namespace_of("shop"), Some("shop"));
+        assert_eq!(unnamed.namespace_of("shop.blue"), None);
+        assert_eq!(blue.namespace_of("shop.blue"), Some("shop"));
+        assert_eq!((blue.namespace_of("shop"), blue.namespace_of("shop.red")), (None, None));
+    }
+}

@@ -1,0 +1,130 @@
+//! What the watch on AccessProfiles tells: at the start what is known, later what somebody else did to it.
+
+use kube::runtime::watcher::Event;
+use serde::Deserialize as _;
+
+use super::{Object, Profiles};
+use crate::api::{AccessProfile, AccessProfileSpec, RebuildCause};
+use crate::behavior::Profile;
+use crate::index::{Raw, resource_version};
+use crate::secret::Proof;
+
+impl Profiles {
+    /// Folds an event of the watch in.
+    pub(in crate::controller) fn fold(&self, event: Event<Raw<AccessProfile>>) {
+        match event {
+            Event::Init => self.lock().epoch += 1,
+            Event::InitApply(profile) | Event::Apply(profile) => self.observe(&profile),
+            Event::Delete(profile) => {
+                let name = profile.metadata.name.as_deref().unwrap_or_default();
+                if let Some(namespace) = self.place.namespace_of(name) {
+                    self.lost(namespace, profile.metadata.uid.as_deref());
+                }
+            }
+            Event::InitDone => {
+                let gone: Vec<String> = {
+                    let state = self.lock();
+                    let epoch = state.epoch;
+                    let is_gone =
+                        |object: &Option<Object>| object.as_ref().is_some_and(|o| o.epoch < epoch);
+                    let gone = state.rows.iter().filter(|(_, row)| is_gone(&row.object));
+                    gone.map(|(namespace, _)| namespace.to_string()).collect()
+                };
+                for namespace in gone {
+                    self.lost(&namespace, None);
+                }
+            }
+        }
+    }
+
+    /// Takes in a profile as it is stored.
+    pub(super) fn observe(&self, profile: &Raw<AccessProfile>) {
+        let name = profile.metadata.name.as_deref().unwrap_or_default();
+        let Some(namespace) = self.place.namespace_of(name) else { return };
+        let opened = self.open(namespace, profile);
+        let is_ours = self.place.serves(namespace);
+        let mut state = self.lock();
+        let epoch = state.epoch;
+        let row = state.row(namespace);
+        let object = Object {
+            uid: profile.metadata.uid.clone().unwrap_or_default(),
+            resource_version: resource_version(&profile.metadata),
+            epoch,
+        };
+        let is_known = row.object.as_ref().is_some_and(|known| {
+            known.uid == object.uid && known.resource_version >= object.resource_version
+        });
+        if is_known {
+            if let Some(known) = &mut row.object {
+                known.epoch = epoch;
+            }
+            return;
+        }
+        let is_own_write = opened.is_ok() && tag_of(profile) == Some(row.tag.as_str());
+        row.object = Some(object);
+        if is_own_write {
+            return;
+        }
+        let is_in_memory = state.known.get(namespace).is_some();
+        let cause = match opened {
+            // Another instance's, or what was stored before the start.
+            Ok(profile) if !is_ours || !is_in_memory => {
+                state.known.load(namespace, profile);
+                return;
+            }
+            Err(_) if !is_ours => return,
+            // One of our own that was put back: what is in memory is newer.
+            Ok(profile) if state.known.get(namespace) == Some(&profile) => return,
+            Ok(_) => RebuildCause::Foreign,
+            Err(cause) => cause,
+        };
+        state.known.doubt(namespace, cause, chrono::Utc::now());
+        let row = state.row(namespace);
+        row.noted += 1;
+        row.is_awaited = true;
+        drop(state);
+        self.tell(namespace, cause);
+    }
+
+    /// A profile was deleted by somebody else: it is stored again.
+    fn lost(&self, namespace: &str, uid: Option<&str>) {
+        let mut state = self.lock();
+        let row = state.row(namespace);
+        let is_that = row.object.as_ref().is_some_and(|o| uid.is_none_or(|uid| o.uid == uid));
+        if !is_that {
+            return;
+        }
+        row.object = None;
+        if !self.place.serves(namespace) {
+            return;
+        }
+        row.noted += 1;
+        row.is_awaited = true;
+        state.known.doubt(namespace, RebuildCause::Missing, chrono::Utc::now());
+        drop(state);
+        self.tell(namespace, RebuildCause::Missing);
+    }
+
+    fn open(&self, namespace: &str, profile: &Raw<AccessProfile>) -> Result<Profile, RebuildCause> {
+        let spec =
+            AccessProfileSpec::deserialize(&profile.spec).map_err(|_| RebuildCause::Broken)?;
+        let signer = self.keys.profile_signer(namespace);
+        Profile::open(namespace, &spec, |tag, canonical| {
+            signer.check(tag, canonical) == Proof::Valid
+        })
+    }
+
+    fn tell(&self, namespace: &str, cause: RebuildCause) {
+        self.metrics.profile_rebuilt(cause.as_str());
+        tracing::warn!(
+            namespace,
+            cause = cause.as_str(),
+            "an access profile is not as it was written; it is written again"
+        );
+        self.wake.notify_one();
+    }
+}
+
+fn tag_of(profile: &Raw<AccessProfile>) -> Option<&str> {
+    profile.spec.get("tag")?.as_str()
+}

@@ -1,0 +1,132 @@
+//! What follows where nothing is granted, or what was granted is held.
+
+use super::circumstances::Weighing;
+use super::examine::{Examined, Upstream};
+use super::outcome::Ended;
+use super::queue::Next as Then;
+use super::reconcile::Reconciler;
+use super::subject::Subject;
+use crate::api::{OnDenied, Outcome, Reason};
+use crate::audit::Entry;
+use crate::policy::{Hold, Refusal, RequestFacts, Verdict};
+use crate::secret::{SecretChange, SecretState};
+use crate::status::{Next, Problem};
+
+impl Reconciler {
+    /// A denial keeps the Secret, but for one that was created a moment ago under a grant that had been
+    /// withdrawn already.
+    pub(super) async fn refuse(&self, subject: &Subject<'_>, refusal: &Refusal) -> Ended {
+        let request = RequestFacts::new(
+            &subject.key.namespace,
+            &subject.key.name,
+            &subject.entry.uid,
+            subject.entry.generation,
+            &subject.spec,
+        );
+        let problem = Problem::refused(&refusal.decision);
+        let record = match self.audit_decision(
+            subject,
+            &Entry::decision(&request, refusal.facts.as_deref(), &refusal.decision),
+            &refusal.decision,
+        ) {
+            Ok(record) => record,
+            Err(problem) => return Ended::failed(problem, Then::Retry),
+        };
+        if record.is_some() {
+            self.metrics.decided(refusal.decision.outcome, refusal.decision.reason);
+        }
+        // A policy that cannot be evaluated takes nothing back: it does not say that the grant was wrong.
+        let is_denial = refusal.lasts
+            && !matches!(problem.reason, Reason::PolicyInvalid | Reason::PolicyUnreadable);
+        let created = self.with_memory(subject.key, |m| m.created.take());
+        let window = self.knowledge.settings.undo_window;
+        let mut next = Next::Failed(problem.clone());
+        let mut then = Then::Done;
+        if let Some((written, at)) = created.filter(|(_, at)| is_denial && at.elapsed() < window) {
+            let (facts, decision) = (refusal.facts.as_deref(), &refusal.decision);
+            if self.take_back(subject.key, &written, &request, facts, decision).await {
+                next = Next::TakenBack(problem);
+            } else {
+                self.with_memory(subject.key, |m| m.created = Some((written, at)));
+                then = Then::Retry;
+            }
+        } else if refusal.on_denied == OnDenied::Delete {
+            match self.erase(subject, &request, refusal).await {
+                Ok(true) => next = Next::TakenBack(problem),
+                Ok(false) => {}
+                Err(failed) => {
+                    next = Next::Failed(failed);
+                    then = Then::Retry;
+                }
+            }
+        }
+        if refusal.decision.outcome == Outcome::Deferred {
+            then = Then::At(self.knowledge.settings.redecide_interval);
+        }
+        Ended { next, record, change: SecretChange::None, created: None, then }
+    }
+
+    /// Deletes the Secret of a request that is denied, where the policy says so. Returns whether it is gone.
+    async fn erase(
+        &self,
+        subject: &Subject<'_>,
+        request: &RequestFacts,
+        refusal: &Refusal,
+    ) -> Result<bool, Problem> {
+        if !matches!(subject.state, SecretState::Intact | SecretState::Touched) {
+            return Ok(false);
+        }
+        // On all that has been observed by now, as before any other change.
+        let weighing = Weighing::Durable(subject.occasion);
+        let now = self.knowledge.examine(subject.key, &subject.entry, &subject.spec, weighing);
+        let Examined::Decided(Verdict::Refused(Refusal { on_denied: OnDenied::Delete, .. }), _) =
+            now
+        else {
+            return Ok(false);
+        };
+        let (facts, decision) = (refusal.facts.as_deref(), &refusal.decision);
+        if let Some(facts) = facts {
+            let intent = Entry::intent(facts, decision);
+            self.audit
+                .record(&intent)
+                .map_err(|error| Problem::heals(Reason::AuditFailed, error.to_string()))?;
+        }
+        match self.delete_secret(subject, request, facts, decision).await {
+            Ok(is_gone) => Ok(is_gone),
+            Err(error) => Err(Problem::heals(
+                Reason::WriteFailed,
+                format!(
+                    "the request is denied, and Secret {} was not deleted: {error}",
+                    request.secret_name
+                ),
+            )),
+        }
+    }
+
+    /// What was granted stays; nothing is read or written, unless there is nothing to be done.
+    pub(super) fn hold(&self, subject: &Subject<'_>, hold: &Hold, upstream: &Upstream) -> Ended {
+        let Hold { decision, facts, why } = hold;
+        let request = &facts.request;
+        let entry = Entry::decision(request, Some(facts), decision);
+        let record = match self.audit_decision(subject, &entry, decision) {
+            Ok(record) => record,
+            Err(problem) => return Ended::failed(problem, Then::Retry),
+        };
+        match self.knowledge.trouble(&upstream.server.view(), facts) {
+            Some(trouble) => Ended { record, ..self.troubled(subject, &trouble) },
+            None if self.is_current(subject, facts) => {
+                self.confirmed(subject, facts, decision, record)
+            }
+            None => {
+                self.metrics.held();
+                Ended {
+                    next: Next::Failed(Problem::held(why)),
+                    record,
+                    change: SecretChange::None,
+                    created: None,
+                    then: Then::Done,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The functions that rules call in a form of our own: times in a zone, and expressions that are compiled once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDateTime, Timelike as _};
+use chrono_tz::Tz;
+use kube_cel::cel::extractors::{Arguments, This};
+use kube_cel::cel::{Context, ExecutionError, Value};
+use regex::{Regex, RegexBuilder};
+
+/// The most bytes that a compiled regular expression may take.
+const REGEX_SIZE: usize = 256 << 10;
+/// The most regular expressions that are kept for one decision: rules may make them of facts.
+const REGEXES: usize = 128;
+
+type Result = std::result::Result<Value, ExecutionError>;
+
+/// Adds what rules call in a form of our own.
+pub(super) fn add(context: &mut Context<'_>) {
+    context.add_function("getFullYear", |t: This<Value>, a: Arguments| {
+        part("getFullYear", t, a, |at| i64::from(at.year()))
+    });
+    context.add_function("getMonth", |t: This<Value>, a: Arguments| {
+        part("getMonth", t, a, |at| i64::from(at.month0()))
+    });
+    context.add_function("getDate", |t: This<Value>, a: Arguments| {
+        part("getDate", t, a, |at| i64::from(at.day()))
+    });
+    context.add_function("getDayOfMonth", |t: This<Value>, a: Arguments| {
+        part("getDayOfMonth", t, a, |at| i64::from(at.day0()))
+    });
+    context.add_function("getDayOfYear", |t: This<Value>, a: Arguments| {
+        part("getDayOfYear", t, a, |at| i64::from(at.ordinal0()))
+    });
+    context.add_function("getDayOfWeek", |t: This<Value>, a: Arguments| {
+        part("getDayOfWeek", t, a, |at| i64::from(at.weekday().num_days_from_sunday()))
+    });
+    context.add_function("getHours", |t: This<Value>, a: Arguments| {
+        part("getHours", t, a, |at| i64::from(at.hour()))
+    });
+    context.add_function("getMinutes", |t: This<Value>, a: Arguments| {
+        part("getMinutes", t, a, |at| i64::from(at.minute()))
+    });
+    let known = Arc::new(Mutex::new(HashMap::<Arc<String>, Regex>::new()));
+    context.add_function("matches", move |this: This<Arc<String>>, pattern: Arc<String>| {
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(regex) = known.get(&pattern) {
+            return Ok(Value::Bool(regex.is_match(&this.0)));
+        }
+        let regex = RegexBuilder::new(&pattern).size_limit(REGEX_SIZE).build().map_err(|_| {
+            ExecutionError::function_error("matches", "no regular expression, or too large a one")
+        })?;
+        let matches = regex.is_match(&this.0);
+        if known.len() < REGEXES {
+            known.insert(pattern, regex);
+        }
+        Ok(Value::Bool(matches))
+    });
+}
+
+/// A part of a timestamp, in UTC or in the zone that the one argument names
+/// (<https://github.com/google/cel-spec/blob/master/doc/langdef.md#abstract-types>).
+fn part(
+    function: &str,
+    This(this): This<Value>,
+    Arguments(arguments): Arguments,
+    part: impl FnOnce(NaiveDateTime) -> i64,
+) -> Result {
+    let Value::Timestamp(at) = this else {
+        return Err(ExecutionError::function_error(function, "it is for timestamps"));
+    };
+    let local = match arguments.as_slice() {
+        [] => at.naive_utc(),
+        [Value::String(zone)] => in_zone(at, zone).ok_or_else(|| {
+            ExecutionError::function_error(function, format!("there is no time zone '{zone}'"))
+        })?,
+        _ => return Err(ExecutionError::function_error(function, "its argument is a time zone")),
+    };
+    Ok(Value::Int(part(local)))
+}
+
+/// The time on the clocks of a zone: a name of the IANA database, or an offset such as `+02:00`.
+fn in_zone(at: DateTime<FixedOffset>, zone: &str) -> Option<NaiveDateTime> {
+    if let Ok(zone) = zone.parse::<Tz>() {
+        return Some(at.with_timezone(&zone).naive_local());
+    }
+    let offset: FixedOffset = zone.parse().ok()?;
+    Some(at.with_timezone(&offset).naive_local())
+}
