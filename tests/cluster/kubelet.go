@@ -104,17 +104,23 @@ func startNode(ctx context.Context, n *node, at *endpoint, programs map[string]s
 	if err := n.start("containerd", "containerd", "--config="+n.path("containerd.toml")); err != nil {
 		return err
 	}
-	ctr := func(args ...string) error {
+	ctr := func(args ...string) (string, error) {
 		address := "--address=" + n.path("containerd.sock")
 		return execute(append([]string{"ctr", address, "--namespace=k8s.io"}, args...)...)
 	}
-	if err := n.children.await(ctx, "containerd", func() error { return ctr("version") }); err != nil {
+	answers := func() error { _, err := ctr("version"); return err }
+	if err := n.children.await(ctx, "containerd", answers); err != nil {
 		return err
 	}
 	for _, image := range images {
-		if err := ctr("images", "import", "--snapshotter=native", image); err != nil {
+		if _, err := ctr("images", "import", "--snapshotter=native", image); err != nil {
 			return err
 		}
+	}
+	if pause, err := ctr("images", "list", "--quiet", "name=="+pauseImage); err != nil {
+		return err
+	} else if pause == "" {
+		return fmt.Errorf("--node needs an --image that is %s: tests/images/build.sh busybox packs it", pauseImage)
 	}
 
 	if err := n.start("kubelet", programs["kubelet"],

@@ -96,7 +96,7 @@ func (n *node) connect() error {
 	var err error
 	for number := range 250 {
 		name := fmt.Sprintf(linkName, number)
-		if err = execute("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", n.pid()); err != nil {
+		if _, err = execute("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", n.pid()); err != nil {
 			if _, taken := os.Stat("/sys/class/net/" + name); taken == nil {
 				continue
 			}
@@ -119,7 +119,7 @@ func (n *node) connect() error {
 		// The kubelet and kube-proxy want one, though nothing is reached by it.
 		n.inside("ip", "route", "add", "default", "via", n.host.String()),
 	} {
-		if err := execute(command...); err != nil {
+		if _, err := execute(command...); err != nil {
 			return err
 		}
 	}
@@ -201,7 +201,7 @@ func (n *node) remove() error {
 	}
 	if n.link != "" {
 		// It goes with the namespace, but some time later.
-		if err := execute("ip", "link", "delete", n.link); err != nil {
+		if _, err := execute("ip", "link", "delete", n.link); err != nil {
 			if _, gone := os.Stat("/sys/class/net/" + n.link); gone == nil {
 				errs = append(errs, err)
 			}
@@ -245,11 +245,12 @@ func removeCgroup(group string) error {
 	return nil
 }
 
-// execute runs a command to its end.
-func execute(command ...string) error {
+// execute runs a command to its end and returns what it said.
+func execute(command ...string) (string, error) {
 	output, err := exec.Command(command[0], command[1:]...).CombinedOutput()
+	said := strings.TrimSpace(string(output))
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, strings.TrimSpace(string(output)))
+		return "", fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, said)
 	}
-	return nil
+	return said, nil
 }

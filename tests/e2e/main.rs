@@ -35,10 +35,24 @@ fn a_node_without_root_says_so_in_one_line() {
 }
 
 #[test]
-fn a_node_that_is_told_of_no_image_of_its_own_does_not_take_one() {
+fn an_image_without_a_node_to_load_it_into_is_a_mistake() {
     let ran = Command::new(up_program().unwrap()).args(["--image", "x.tar"]).output().unwrap();
     assert_eq!(ran.status.code(), Some(2));
     assert_eq!(String::from_utf8(ran.stderr).unwrap(), "up: --image needs --node\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_the_image_that_holds_pods_open_does_not_start() {
+    let traces = Traces::before();
+    let mut up = Command::new(up_program().unwrap());
+    up.arg("--node").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut up = up.spawn().unwrap();
+    // It would end for another reason if this was closed.
+    let stdin = up.stdin.take();
+    let said = String::from_utf8(up.wait_with_output().unwrap().stderr).unwrap();
+    drop(stdin);
+    assert!(said.contains("tests/images/build.sh busybox packs it"), "{said}");
+    traces.wait_as_before().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,23 +55,33 @@ impl Traces {
         Self(Machine::now())
     }
 
-    /// Waits until the machine has nothing that it had not before, and no process or file of the run.
+    /// Waits until the machine has nothing that it had not before.
+    pub async fn wait_as_before(&self) {
+        self.wait("the machine to be as before", |_| {}).await;
+    }
+
+    /// The same, and until no process or file of the run is left.
     pub async fn wait_gone(&self, run: &Run) {
-        wait::until("all traces of the run to be gone", wait::WAIT, async || {
-            let mut left = run.processes();
-            left.extend(Machine::now().beside(&self.0));
+        let and_the_runs = |left: &mut Vec<String>| {
+            left.extend(run.processes());
             left.extend(Some(run.dir.clone()).filter(|dir| Path::new(dir).exists()));
-            if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
-        })
-        .await;
+        };
+        self.wait("all traces of the run to be gone", and_the_runs).await;
     }
 
     /// Waits until nothing of the run is left but files and empty cgroups.
     pub async fn wait_ended(&self, run: &Run) {
-        wait::until("the run to end", wait::WAIT, async || {
-            let mut left = run.processes();
-            left.extend(Machine::now().beside(&self.0));
+        let but_cgroups = |left: &mut Vec<String>| {
             left.retain(|path| !path.starts_with("/sys/fs/cgroup/"));
+            left.extend(run.processes());
+        };
+        self.wait("the run to end", but_cgroups).await;
+    }
+
+    async fn wait(&self, what: &str, amend: impl Fn(&mut Vec<String>)) {
+        wait::until(what, wait::WAIT, async || {
+            let mut left = Machine::now().beside(&self.0);
+            amend(&mut left);
             if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
         })
         .await;
