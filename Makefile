@@ -66,6 +66,16 @@ it: cluster helm ## Run the integration tests on a real control plane; TESTS=par
 	@# Most of a test is waiting, so that more of them run at once than there are cores.
 	@cargo test --workspace --test it -- --test-threads=6 $(TESTS)
 
+.PHONY: e2e
+e2e: cluster helm ## Install by Helm on a real node, as root, and mount a Secret in a pod
+	@echo '==> end to end'
+	@tests/images/build.sh >/dev/null
+	@cargo test --test e2e -- --nocapture --test-threads=1
+
+.PHONY: image
+image: ## Pack the operator's image into target/images/portcullis.tar
+	@tests/images/build.sh portcullis
+
 .PHONY: conformance
 conformance: ## Drive the development Connect server with the official 1Password clients
 	@echo '==> conformance of the development Connect server'

@@ -44,7 +44,7 @@ if [ ! -x "$dir/cluster" ]; then
 	partial=$cache/cluster-partial
 	rm -rf "$partial"
 	mkdir "$partial"
-	say "building etcd, kube-apiserver, kube-controller-manager and kubectl $version"
+	say "building etcd and Kubernetes $version"
 	say "the first time takes some minutes and 3 GB of Go's build cache"
 
 	stamp="-s -w"
@@ -55,7 +55,7 @@ if [ ! -x "$dir/cluster" ]; then
 	done
 	# Without cgo it needs no C compiler and runs on any Linux.
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$stamp" -o "$partial/cluster" . >&2
-	for name in etcd kube-apiserver kube-controller-manager kubectl up; do
+	for name in etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kubelet kube-proxy node-init node-dns up; do
 		ln -s cluster "$partial/$name"
 	done
 	rm -rf "$dir"

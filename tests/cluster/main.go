@@ -1,11 +1,15 @@
-// Command cluster is a Kubernetes control plane in one binary, for the tests:
-// it acts as the program by whose name it is called. `up` runs the others.
+// Command cluster is Kubernetes in one binary, for the tests: it acts as the
+// program by whose name it is called. `up` runs the others.
 package main
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	_ "time/tzdata" // for hosts without zone files
 
 	"go.etcd.io/etcd/server/v3/etcdmain"
@@ -17,6 +21,9 @@ import (
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 // Each program reads os.Args itself and returns its exit code.
@@ -29,7 +36,12 @@ var programs = map[string]func() int{
 		kubectlutil.CheckErr(cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()))
 		return 0
 	},
-	"up": up,
+	"kube-scheduler": func() int { return cli.Run(scheduler.NewSchedulerCommand()) },
+	"kubelet":        func() int { return cli.Run(kubelet.NewKubeletCommand(context.Background())) },
+	"kube-proxy":     func() int { return cli.Run(proxy.NewProxyCommand()) },
+	"node-init":      nodeInit,
+	"node-dns":       nodeDNS,
+	"up":             up,
 }
 
 func main() {
@@ -40,7 +52,7 @@ func main() {
 		program, known = programs[os.Args[0]]
 	}
 	if !known {
-		fmt.Fprintln(os.Stderr, "usage: cluster etcd|kube-apiserver|kube-controller-manager|kubectl|up [arguments]")
+		fmt.Fprintln(os.Stderr, "usage: cluster PROGRAM [arguments], with one of:", strings.Join(slices.Sorted(maps.Keys(programs)), " "))
 		os.Exit(2)
 	}
 	os.Exit(program())

@@ -46,4 +46,5 @@ pub use item::retired_value;
 pub use requests::{LOG_LIMIT, RequestCounts, RequestRecord};
 pub use server::ConnectDev;
 pub use spec::{FieldSpec, FileSpec, ItemSpec, SectionSpec, StateSpec, TokenSpec, VaultSpec};
+pub use tls::Certificate;
 pub use token::{Access, FakeToken, fake_token};

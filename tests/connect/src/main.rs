@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -25,6 +25,12 @@ struct Args {
     /// Serve https with a certificate made now, and write that of its authority here, in PEM.
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
+    /// Serve https with this certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "tls_ca")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// End when standard input closes, so that no server outlives who started it.
     #[arg(long)]
     exit_with_stdin: bool,
@@ -35,13 +41,17 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let spec = StateSpec::from_file(&args.state)?;
-    let server = match args.tls_ca {
-        None => ConnectDev::start_on(args.listen, Some(args.admin), spec)?,
-        Some(file) => {
+    let server = match (args.tls_ca, args.tls_cert.zip(args.tls_key)) {
+        (None, None) => ConnectDev::start_on(args.listen, Some(args.admin), spec)?,
+        (Some(file), _) => {
             let server = ConnectDev::start_tls_on(args.listen, Some(args.admin), spec)?;
             let ca = server.ca_pem().unwrap_or_default();
             std::fs::write(&file, ca).with_context(|| file.display().to_string())?;
             server
+        }
+        (None, Some((cert, key))) => {
+            let (cert, key) = (read(&cert)?, read(&key)?);
+            ConnectDev::start_tls_with(args.listen, Some(args.admin), spec, (&cert, &key))?
         }
     };
     server.set_state_file(&args.state);
@@ -66,4 +76,8 @@ async fn main() -> anyhow::Result<()> {
     }
     server.stop();
     Ok(())
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| file.display().to_string())
 }

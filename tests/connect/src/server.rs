@@ -71,6 +71,18 @@ impl ConnectDev {
         Self::run(Core::of(&spec)?, api, admin, transport)
     }
 
+    /// Starts as [`Self::start_tls_on`] does, with a certificate and its key, in PEM, that somebody else has made.
+    #[expect(clippy::needless_pass_by_value, reason = "a caller has no use for it afterwards")]
+    pub fn start_tls_with(
+        api: SocketAddr,
+        admin: Option<SocketAddr>,
+        spec: StateSpec,
+        (cert, key): (&str, &str),
+    ) -> anyhow::Result<Self> {
+        let transport = Transport::Https(Mutex::new(Authority::of(cert, key)?));
+        Self::run(Core::of(&spec)?, api, admin, transport)
+    }
+
     /// Starts a second server of the same account on a free port: tokens, vaults, items and what it says of itself
     /// are as they are here now, and go their own way from now on, as those of a host that lags behind. Requests and
     /// faults are its own; of a server with TLS it has the authority too. [`Self::sync_from`] lets it catch up.
@@ -134,12 +146,13 @@ impl ConnectDev {
         self.listen().map(|_| ())
     }
 
-    /// The certificate, in PEM, of the authority that signed this server's; none of a server without TLS.
+    /// The certificate, in PEM, of the authority that signed this server's; none of a server without TLS,
+    /// or with a certificate that it was given.
     #[must_use]
     pub fn ca_pem(&self) -> Option<String> {
         match &self.transport {
             Transport::Http => None,
-            Transport::Https(authority) => Some(lock(authority).pem.clone()),
+            Transport::Https(authority) => lock(authority).pem.clone(),
         }
     }
 

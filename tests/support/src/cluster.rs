@@ -1,4 +1,6 @@
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
+use std::iter;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -29,7 +31,7 @@ const TOKEN_SECONDS: i64 = 24 * 3600;
 pub struct Cluster {
     access: Access,
     // Dropped last: it waits for the end of the processes.
-    _control_plane: Option<ControlPlane>,
+    control_plane: Option<ControlPlane>,
 }
 
 /// How to reach a cluster, and as whom. Cheap to clone.
@@ -107,15 +109,35 @@ impl Cluster {
     /// # Errors
     /// When it is not built or does not start.
     pub async fn bare() -> anyhow::Result<Self> {
-        let (control_plane, ready) = tokio::task::spawn_blocking(start_control_plane).await??;
+        Self::up(Vec::new()).await
+    }
+
+    /// The same with a node that pods run on, which has these images: OCI archives. Needs root.
+    ///
+    /// # Errors
+    /// When it is not built or does not start.
+    pub async fn with_node(images: &[PathBuf]) -> anyhow::Result<Self> {
+        let images = images.iter().flat_map(|image| ["--image".into(), image.into()]);
+        Self::up(iter::once("--node".into()).chain(images).collect()).await
+    }
+
+    async fn up(args: Vec<OsString>) -> anyhow::Result<Self> {
+        let start = move || start_control_plane(&args);
+        let (control_plane, ready) = tokio::task::spawn_blocking(start).await??;
         let kubectl = ready.bin.join("kubectl");
         let access = Access::new(ready.kubeconfig, kubectl, Some(ready.dir)).await?;
-        Ok(Self { access, _control_plane: Some(control_plane) })
+        Ok(Self { access, control_plane: Some(control_plane) })
+    }
+
+    /// The process that ends all others of a cluster of ours with itself.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.control_plane.as_ref().map(|up| up.0.id())
     }
 
     async fn running(path: PathBuf) -> anyhow::Result<Self> {
         let access = Access::new(path, "kubectl".into(), None).await?;
-        Self { access, _control_plane: None }.prepared().await
+        Self { access, control_plane: None }.prepared().await
     }
 
     async fn prepared(self) -> anyhow::Result<Self> {
@@ -265,17 +287,9 @@ fn client(config: Config) -> Client {
 }
 
 /// Starts `up` and waits for its line. Blocks.
-fn start_control_plane() -> anyhow::Result<(ControlPlane, Announcement)> {
-    let script = manifests::repository().join("tests/cluster/build.sh");
-    let output = Command::new("sh").arg(script).arg("--path").output()?;
-    if !output.status.success() {
-        bail!("build.sh --path failed: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let up = Path::new(String::from_utf8(output.stdout)?.trim()).join("up");
-    if !up.exists() {
-        bail!("it is not built, or not from these sources; run `make cluster`");
-    }
-    let mut child = Command::new(up)
+fn start_control_plane(args: &[OsString]) -> anyhow::Result<(ControlPlane, Announcement)> {
+    let mut child = Command::new(up_program()?)
+        .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -289,6 +303,23 @@ fn start_control_plane() -> anyhow::Result<(ControlPlane, Announcement)> {
     }
     let ready = serde_json::from_str(&line).context("it said something other than where it is")?;
     Ok((control_plane, ready))
+}
+
+/// The program that starts control planes.
+///
+/// # Errors
+/// When it is not built.
+pub fn up_program() -> anyhow::Result<PathBuf> {
+    let script = manifests::repository().join("tests/cluster/build.sh");
+    let output = Command::new("sh").arg(script).arg("--path").output()?;
+    if !output.status.success() {
+        bail!("build.sh --path failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let up = Path::new(String::from_utf8(output.stdout)?.trim()).join("up");
+    if !up.exists() {
+        bail!("it is not built, or not from these sources; run `make cluster`");
+    }
+    Ok(up)
 }
 
 /// Waits until the kind of a CRD is established and answers.

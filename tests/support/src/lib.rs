@@ -15,7 +15,7 @@ mod tool;
 pub mod wait;
 
 pub use bed::{Bed, SecretHistory, Seen, condition};
-pub use cluster::{Access, Cluster};
+pub use cluster::{Access, Cluster, up_program};
 pub use connect_dev;
 pub use k8s_openapi;
 pub use kube;

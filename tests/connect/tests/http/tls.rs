@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connect_dev::{ConnectDev, StateSpec};
+use connect_dev::{Certificate, ConnectDev, StateSpec};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -94,4 +94,30 @@ fn a_server_without_tls_has_no_authority() {
     let server = super::server();
     assert!(server.ca_pem().is_none() && server.replace_ca().is_err());
     assert!(server.url().starts_with("http://"));
+}
+
+#[test]
+fn a_server_with_a_certificate_of_ones_own_answers_by_its_names() {
+    let made = Certificate::new(&["connect.internal"]).expect("a certificate");
+    let start = |cert, key| {
+        let state = StateSpec::from_yaml(STATE).expect("a state");
+        ConnectDev::start_tls_with(
+            "127.0.0.1:0".parse().expect("an address"),
+            None,
+            state,
+            (cert, key),
+        )
+    };
+    let server = start(&made.cert, &made.key).expect("a server");
+    assert_eq!(connect(&server, &made.ca, "connect.internal").ok().and_then(status), Some(200));
+    assert!(connect(&server, &made.ca, "localhost").is_err(), "not a name of the certificate");
+    assert_eq!(server.ca_pem(), None, "who signed it is not known here");
+
+    let other = Certificate::new(&["connect.internal"]).expect("a certificate");
+    let error = start(&made.cert, &other.key).expect_err("another one's key").to_string();
+    assert_eq!(error, "the certificate and its key do not go together");
+    assert_eq!(
+        start("", &made.key).expect_err("no certificate").to_string(),
+        "there is no certificate in it"
+    );
 }
