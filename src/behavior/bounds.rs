@@ -42,13 +42,13 @@ pub(super) fn make_room<T, R: Ord>(list: &mut Vec<T>, most: usize, rank: impl Fn
 /// Keeps vaults and their items within their bounds.
 pub(super) fn keep_vaults(vaults: &mut Vec<VaultUse>) {
     make_room(vaults, VAULTS + 1, |vault| vault.last);
+    if vaults.iter().map(|vault| vault.items.len()).sum::<usize>() <= ITEMS {
+        return;
+    }
     let all = vaults.iter().enumerate().flat_map(|(v, vault)| {
         vault.items.iter().enumerate().map(move |(i, item)| (item.last, v, i))
     });
     let mut all: Vec<_> = all.collect();
-    if all.len() <= ITEMS {
-        return;
-    }
     all.sort_unstable();
     all.truncate(all.len() - (ITEMS - ITEMS_ROOM));
     // From behind, so that the places of the others stay what they are.
