@@ -10,7 +10,7 @@ pub(super) const OVER_ALL: &str = "all.namespaces";
 /// How long a grant is remembered here: the longest window, and what is usual before it.
 const REMEMBERED: Duration = Duration::from_secs(120 * 24 * 3600);
 /// The most grants remembered of one vault. The ceilings are far below.
-const MOST: usize = 8192;
+const MOST: usize = 2048;
 
 /// What each vault gave out, over all namespaces: when an item was first granted to a namespace.
 ///
