@@ -9,7 +9,7 @@ use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::audit::AuditSink;
+use crate::audit::{AuditConfig, OnFailure, StreamSink};
 use crate::connect::Proxy;
 use crate::controller::{BesideCache, CacheKeys, Operator, OperatorConfig};
 use crate::index::ObjectKey;
@@ -142,7 +142,10 @@ impl Run {
             },
             environment: Arc::new(|variable| std::env::var(variable).ok()),
             settings: Settings::default(),
-            audit: AuditSink::new(Box::new(io::stdout()), metrics.clone()),
+            audit: AuditConfig {
+                sink: Box::new(StreamSink::new(Box::new(io::stdout()))),
+                on_failure: OnFailure::Block,
+            },
             metrics: metrics.clone(),
         })
         .await?;

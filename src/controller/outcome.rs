@@ -14,7 +14,7 @@ use crate::connect::Class;
 use crate::fetch::{FetchError, Stale, Values};
 use crate::policy::{Grant, ResolvedReference};
 use crate::render::item_versions;
-use crate::secret::{SecretChange, SecretState, Written};
+use crate::secret::{SecretChange, SecretState, WriteError, Written};
 use crate::settings::Settings;
 use crate::status::{Next, Problem, Severity};
 use crate::vaults::{Server, Trouble};
@@ -84,7 +84,7 @@ impl Reconciler {
             && receipt.is_some_and(|r| r.basis == basis(&subject.rendering, &listed))
     }
 
-    pub(super) fn confirmed(
+    pub(super) async fn confirmed(
         &self,
         subject: &Subject<'_>,
         grant: &Grant,
@@ -96,10 +96,13 @@ impl Reconciler {
         });
         let sync = subject.status.as_ref().and_then(|s| s.sync.clone());
         let uid = subject.receipt.as_ref().map(|r| r.secret_uid.as_str()).unwrap_or_default();
-        let record = self.audit_source(subject, grant, uid, Source::Connect).or(record);
+        let record = self.audit_source(subject, grant, uid, Source::Connect).await.or(record);
         let next = match sync {
             // Whatever it was made of, 1Password says now that it holds just that.
-            Some(sync) => {
+            Some(mut sync) => {
+                if let Some(receipt) = self.closed_receipt(subject) {
+                    sync.receipt = receipt;
+                }
                 Next::Synced(SyncStatus { source: Source::Connect, stale_since: None, ..sync })
             }
             None => Next::Failed(Problem::heals(
@@ -110,7 +113,7 @@ impl Reconciler {
         Ended { next, record, change: SecretChange::None, created: None, then: Then::Done }
     }
 
-    pub(super) fn written(
+    pub(super) async fn written(
         &self,
         subject: &Subject<'_>,
         grant: Arc<Grant>,
@@ -119,8 +122,10 @@ impl Reconciler {
     ) -> Ended {
         let Delivered { items, keys, source, stale, written, record: change_record } = delivered;
         let uid = written.receipt.secret_uid.as_str();
-        let record =
-            change_record.or_else(|| self.audit_source(subject, &grant, uid, source)).or(record);
+        let record = match change_record {
+            Some(record) => Some(record),
+            None => self.audit_source(subject, &grant, uid, source).await.or(record),
+        };
         let previous = subject.status.as_ref().and_then(|s| s.sync.as_ref());
         let same_content = written.change == SecretChange::Retagged
             || match &subject.receipt {
@@ -153,8 +158,11 @@ impl Reconciler {
             receipt: subject.signer.receipt(&subject.entry.uid, &written.receipt),
         };
         let change = written.change;
+        // What was not recorded yet is, as soon as it can be.
+        let is_open = written.intent.as_ref().is_some_and(|i| *i != written.receipt.record);
         let created = (change == SecretChange::Created).then_some((grant, written));
         let (next, then) = match served_from(source) {
+            None if is_open => (Next::Synced(sync), Then::Retry),
             None => (Next::Synced(sync), Then::Done),
             Some((reason, message)) => {
                 let cause = stale.map(|s| s.cause).unwrap_or_default();
@@ -295,6 +303,22 @@ impl Reconciler {
         let since = SystemTime::from(since.0);
         limit.saturating_sub(since.elapsed().unwrap_or_default()) + Duration::from_secs(1)
     }
+}
+
+/// What a write that failed means for the request.
+pub(super) fn unwritten(error: &WriteError) -> Stop {
+    let (reason, message) = (error.reason(), error.to_string());
+    let problem = match error {
+        WriteError::NotOwned(_)
+        | WriteError::KeyLost(_)
+        | WriteError::OtherType(_)
+        | WriteError::Immutable(_) => Problem::stalled(reason, message),
+        WriteError::Unknown(_) => Problem::tolerable(reason, message, super::now()),
+        WriteError::Withdrawn(_) | WriteError::Unrecorded(_) | WriteError::Api(..) => {
+            Problem::heals(reason, message)
+        }
+    };
+    Stop::new(problem, Then::Retry)
 }
 
 /// What the Secret was made of stays true, whatever fails meanwhile.

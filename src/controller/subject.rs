@@ -1,7 +1,7 @@
 //! The request that a reconcile is about, and what is known of its Secret.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::outcome::{is_basis_of, rendering};
 use super::reconcile::Reconciler;
@@ -21,6 +21,7 @@ pub(super) struct Subject<'a> {
     pub(super) receipt: Option<Receipt>,
     pub(super) state: SecretState,
     pub(super) rendering: Vec<u8>,
+    pub(super) started: Instant,
     /// How long its Secret counts as good in an outage.
     pub(super) max_staleness: Duration,
     /// The same for values that are kept.
@@ -57,6 +58,7 @@ impl Reconciler {
         Ok(Subject {
             key,
             rendering: rendering(&entry.uid, &spec),
+            started: Instant::now(),
             max_staleness: self.knowledge.max_staleness(&spec),
             staleness: self.knowledge.staleness(&spec),
             entry,

@@ -42,8 +42,8 @@ pub enum KeyError {
 /// When the Secret can be neither read nor made, or holds what is no key. A key is never replaced.
 pub async fn load_or_create_keys(io: &KubeIo, namespace: &str) -> Result<MasterKeys, KeyError> {
     let key = ObjectKey::new(namespace, KEY_SECRET);
-    if let Some(secret) = io.secret(&key).await? {
-        return parse(secret);
+    if let Some(keys) = load_keys(io, namespace).await? {
+        return Ok(keys);
     }
     let mut bytes = Zeroizing::new(vec![0; MasterKeys::KEY_LEN]);
     rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(|_| KeyError::Random)?;
@@ -67,6 +67,14 @@ pub async fn load_or_create_keys(io: &KubeIo, namespace: &str) -> Result<MasterK
         Err(ApiError::AlreadyExists) => parse(io.secret(&key).await?.ok_or(ApiError::Conflict)?),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Reads the master keys, if there are any.
+///
+/// # Errors
+/// When the Secret cannot be read, or holds what is no key.
+pub async fn load_keys(io: &KubeIo, namespace: &str) -> Result<Option<MasterKeys>, KeyError> {
+    io.secret(&ObjectKey::new(namespace, KEY_SECRET)).await?.map(parse).transpose()
 }
 
 fn parse(secret: Secret) -> Result<MasterKeys, KeyError> {

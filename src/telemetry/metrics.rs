@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::CacheMetrics;
+use super::{AuditMetrics, CacheMetrics};
 use crate::api::{Outcome, Reason};
 
 /// Every metric of the operator. Labels come from closed sets, or name a ConnectServer.
@@ -37,7 +37,8 @@ pub struct Metrics {
     oldest_wait: Gauge<f64, AtomicU64>,
     panics: Counter,
     events_dropped: Counter,
-    audit_records: Counter,
+    /// The audit stream.
+    pub audit: AuditMetrics,
     /// What is fetched and kept.
     pub cache: CacheMetrics,
 }
@@ -124,7 +125,7 @@ impl Metrics {
             oldest_wait: Gauge::default(),
             panics: Counter::default(),
             events_dropped: Counter::default(),
-            audit_records: Counter::default(),
+            audit: AuditMetrics::new(),
             cache: CacheMetrics::new(),
         };
         metrics.register();
@@ -203,7 +204,7 @@ impl Metrics {
             "Kubernetes Events that were not sent",
             self.events_dropped.clone(),
         );
-        registry.register("audit_records", "Audit records written", self.audit_records.clone());
+        self.audit.register(registry);
         self.cache.register(registry);
     }
 
@@ -327,11 +328,6 @@ impl Metrics {
     /// An Event was dropped.
     pub fn event_dropped(&self) {
         self.events_dropped.inc();
-    }
-
-    /// An audit record was written.
-    pub fn audited(&self) {
-        self.audit_records.inc();
     }
 }
 

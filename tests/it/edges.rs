@@ -33,7 +33,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("render", &["api", "connect", "fetch", "policy", "reference"]),
     ("secret", &["api", "index", "kube_io", "policy", "render"]),
     ("status", &["api", "index", "kube_io", "policy", "telemetry"]),
-    ("audit", &["policy", "telemetry"]),
+    ("audit", &["index", "kube_io", "policy", "secret", "telemetry"]),
     (
         "controller",
         &[
@@ -63,6 +63,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "connect",
             "controller",
             "index",
+            "kube_io",
             "secret",
             "server",
             "settings",
