@@ -10,7 +10,7 @@ pub mod checkpoint;
 mod entry;
 mod queue;
 mod read;
-//REPORT
+pub mod report;
 mod sinks;
 pub mod text;
 pub mod verify;
@@ -27,7 +27,7 @@ use tokio::sync::watch;
 
 pub use chain::{Head, Line, Link, Unproven, VERSION, prove};
 pub use entry::{Anomaly, Entry, Kind, RequestLine, Requester, SecretLine, Trial};
-pub use read::{Filter, Place, ReadError, Record, each_record};
+pub use read::{Filter, Place, ReadError, Record, each_record, in_order};
 pub use sinks::{FileOptions, FileSink, Sink, StreamSink};
 #[cfg(feature = "otlp")]
 pub use sinks::{OtlpError, OtlpSink};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -71,13 +72,14 @@ impl Lines {
     }
 }
 
-/// Hands each record of files to `take`, with its line; what is no record is skipped and counted.
+/// Hands each record of files to `take`, with its line, until it breaks off; what is no record is skipped and
+/// counted.
 ///
 /// # Errors
 /// When a file cannot be read, with its name.
 pub fn each_record(
     files: &[PathBuf],
-    mut take: impl FnMut(Record, &str) -> io::Result<()>,
+    mut take: impl FnMut(Record, &str) -> ControlFlow<()>,
 ) -> Result<u64, ReadError> {
     let mut skipped = 0;
     for path in files {
@@ -85,12 +87,34 @@ pub fn each_record(
         let mut lines = Lines::open(path).map_err(fail)?;
         while let Some((_, text)) = lines.next_line().map_err(fail)? {
             match text.and_then(|text| Some((serde_json::from_str(text).ok()?, text))) {
-                Some((record, text)) => take(record, text).map_err(fail)?,
+                Some((record, text)) => {
+                    if take(record, text).is_break() {
+                        return Ok(skipped);
+                    }
+                }
                 None => skipped += 1,
             }
         }
     }
     Ok(skipped)
+}
+
+/// The files by the time of their first record.
+///
+/// # Errors
+/// When a file cannot be read, with its name.
+pub fn in_order(files: &[PathBuf]) -> Result<Vec<PathBuf>, ReadError> {
+    let mut timed = Vec::new();
+    for path in files {
+        let mut first = None;
+        each_record(std::slice::from_ref(path), |record, _| {
+            first = Some(record.time);
+            ControlFlow::Break(())
+        })?;
+        timed.push((first, path.clone()));
+    }
+    timed.sort();
+    Ok(timed.into_iter().map(|(_, path)| path).collect())
 }
 
 /// A file cannot be read.

@@ -46,7 +46,8 @@ pub fn html(text: &str) -> String {
 
 /// The same JSON with such characters as escapes, so that the line may be looked at in a terminal. They can stand
 /// in strings alone.
-pub(super) fn json(text: &str) -> String {
+#[must_use]
+pub fn json(text: &str) -> String {
     if !text.chars().any(is_unsafe) {
         return text.to_owned();
     }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod crd;
 mod run;
 
@@ -17,6 +18,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Prove, list and sum up audit records.
+    Audit(audit::Audit),
     /// Print the CustomResourceDefinitions as YAML.
     Crd(crd::Crd),
     /// Serve requests for credentials until stopped.
@@ -27,6 +30,7 @@ impl Cli {
     /// Runs the command to its end.
     pub fn run(self) -> ExitCode {
         match self.command {
+            Command::Audit(command) => command.run(),
             Command::Crd(command) => command.run(),
             Command::Run(command) => command.run(),
         }

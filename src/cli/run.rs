@@ -9,7 +9,7 @@ use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::audit::{AuditConfig, OnFailure, StreamSink};
+use super::audit::AuditFlags;
 use crate::connect::Proxy;
 use crate::controller::{BesideCache, CacheKeys, Operator, OperatorConfig};
 use crate::index::ObjectKey;
@@ -43,10 +43,12 @@ pub(super) struct Run {
     /// Reach Connect by the proxies that HTTPS_PROXY, NO_PROXY and so on name; directly when absent.
     #[arg(long, env = "PORTCULLIS_CONNECT_PROXY_FROM_ENVIRONMENT")]
     connect_proxy_from_environment: bool,
+    #[command(flatten)]
+    audit: AuditFlags,
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "PORTCULLIS_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// The form of the log on stderr. Audit lines go to stdout as JSON.
+    /// The form of the log on stderr.
     #[arg(long, env = "PORTCULLIS_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
     /// What is logged, such as info,portcullis=debug.
@@ -142,10 +144,7 @@ impl Run {
             },
             environment: Arc::new(|variable| std::env::var(variable).ok()),
             settings: Settings::default(),
-            audit: AuditConfig {
-                sink: Box::new(StreamSink::new(Box::new(io::stdout()))),
-                on_failure: OnFailure::Block,
-            },
+            audit: self.audit.config()?,
             metrics: metrics.clone(),
         })
         .await?;

@@ -145,6 +145,10 @@ fn last_head(path: &Path, signer: &Signer) -> io::Result<Option<Head>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    // Nobody waits for what a pipe may say.
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
     let (tail, _) = tail(&file)?;
     let whole = tail.iter().rposition(|byte| *byte == b'\n').and_then(|end| tail.get(..end));
     let proven = whole.into_iter().flat_map(|bytes| bytes.rsplit(|byte| *byte == b'\n'));
