@@ -1,7 +1,5 @@
 //! The real program, run as a process: no value and no token is found in anything that it says, and it ends in order.
 
-mod program;
-
 use std::time::Duration;
 
 use portcullis::api::{CredentialRequest, Reason};
@@ -13,7 +11,7 @@ use portcullis_test_support::kube::api::ListParams;
 use portcullis_test_support::{Bed, wait};
 use serde_json::{Value, json};
 
-use program::Program;
+use crate::program::Program;
 
 const ITEM: &str = "GET /v1/vaults/{v}/items/{i}";
 

@@ -11,16 +11,16 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// `portcullis run` and what it said until now.
-pub(super) struct Program {
+pub(crate) struct Program {
     child: Child,
     address: String,
-    pub(super) stdout: Said,
-    pub(super) stderr: Said,
+    pub(crate) stdout: Said,
+    pub(crate) stderr: Said,
     kubeconfig: std::path::PathBuf,
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Said(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Said(Arc<Mutex<Vec<u8>>>);
 
 impl Said {
     fn listen(mut stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
@@ -35,20 +35,29 @@ impl Said {
         said
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 }
 
 impl Program {
-    pub(super) async fn start(bed: &Bed) -> Self {
+    pub(crate) async fn start(bed: &Bed) -> Self {
+        let kubeconfig = bed.service_account_kubeconfig().await;
+        let program = Self::spawn(bed, &kubeconfig, &[]);
+        program.ready().await;
+        program
+    }
+
+    /// The same with a kubeconfig and further flags, without a wait.
+    pub(crate) fn spawn(bed: &Bed, kubeconfig_text: &str, flags: &[&str]) -> Self {
         let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", bed.class));
-        std::fs::write(&kubeconfig, bed.service_account_kubeconfig().await).unwrap();
+        std::fs::write(&kubeconfig, kubeconfig_text).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
             .args(["run", "--controller-class", &bed.class, "--namespaces", &bed.namespace])
             .args(["--operator-namespace", &bed.operator_namespace, "--listen", &address])
             .args(["--log", "portcullis=trace,info", "--log-format", "json"])
+            .args(flags)
             .env("KUBECONFIG", &kubeconfig)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -60,7 +69,12 @@ impl Program {
             Said::listen(child.stdout.take().unwrap()),
             Said::listen(child.stderr.take().unwrap()),
         );
-        let program = Self { child, address, stdout, stderr, kubeconfig };
+        Self { child, address, stdout, stderr, kubeconfig }
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn ready(&self) {
+        let program = self;
         wait::until("/readyz to answer 200", wait::WAIT, async || {
             match program.get("/readyz").await {
                 Ok(answer) if answer.starts_with("HTTP/1.1 200") => Ok(()),
@@ -68,10 +82,14 @@ impl Program {
             }
         })
         .await;
-        program
     }
 
-    pub(super) async fn get(&self, path: &str) -> std::io::Result<String> {
+    /// SIGKILL, and the end of it.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(&self.address).await?;
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: portcullis\r\nConnection: close\r\n\r\n");
@@ -82,7 +100,7 @@ impl Program {
     }
 
     /// Sends SIGTERM; how long the end took, and whether it was a good one.
-    pub(super) async fn terminate(&mut self) -> (Duration, std::process::ExitStatus) {
+    pub(crate) async fn terminate(&mut self) -> (Duration, std::process::ExitStatus) {
         let started = Instant::now();
         let id = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
