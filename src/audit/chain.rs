@@ -62,7 +62,11 @@ struct Opening<'a> {
 impl Chain {
     /// A new stream, after the last head that is known of earlier ones.
     pub(super) fn new(signer: Signer, after: Option<Head>) -> Self {
-        Self { signer, stream: format!("{:016x}", rand::random::<u64>()), sequence: 0, last: after }
+        // Later than the one before, whatever became of the clock.
+        let before = after.as_ref().and_then(|head| begun(&head.stream)).map_or(0, |ms| ms + 1);
+        let now = u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0);
+        let stream = format!("{:012x}{:08x}", now.max(before), rand::random::<u32>());
+        Self { signer, stream, sequence: 0, last: after }
     }
 
     /// The id of the record that was sealed last.
@@ -98,6 +102,21 @@ impl Chain {
     }
 }
 
+/// When a stream began, in milliseconds: names of streams sort by it.
+fn begun(stream: &str) -> Option<u64> {
+    u64::from_str_radix(stream.get(..12)?, 16).ok()
+}
+
+/// Whether a record is later than another one, by their ids; any is later than none.
+#[must_use]
+pub fn is_later(id: &str, than: &str) -> bool {
+    let parts = |id: &str| {
+        let (stream, sequence) = id.rsplit_once('-')?;
+        Some((stream.to_owned(), sequence.parse::<u64>().ok()?))
+    };
+    parts(id) > parts(than)
+}
+
 /// What a record says of its place in the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Link {
@@ -123,9 +142,9 @@ pub enum Unproven {
     /// It is no record of this format.
     NotARecord,
     /// Its hash was made with a key that is not at hand.
-    UnknownKey(Link),
+    UnknownKey(Box<Link>),
     /// It is not as it was written.
-    Edited(Link),
+    Edited(Box<Link>),
 }
 
 /// Reads the link of a line, and proves the line.
@@ -139,12 +158,12 @@ pub fn prove(line: &str, signer: &Signer) -> Result<Link, Unproven> {
     };
     // What is read is what is proven: the last field, and nothing after it.
     if mac.strip_suffix("\"}") != Some(link.mac.as_str()) {
-        return Err(Unproven::Edited(link));
+        return Err(Unproven::Edited(Box::new(link)));
     }
     match signer.check_parts(&link.mac, &[b"audit", body.as_bytes()]) {
         Proof::Valid => Ok(link),
-        Proof::UnknownKey => Err(Unproven::UnknownKey(link)),
-        Proof::Invalid => Err(Unproven::Edited(link)),
+        Proof::UnknownKey => Err(Unproven::UnknownKey(Box::new(link))),
+        Proof::Invalid => Err(Unproven::Edited(Box::new(link))),
     }
 }
 
@@ -181,6 +200,27 @@ mod tests {
         assert_eq!(link.previous.as_ref(), Some(&links[2].mac));
         let link = prove(&second.seal(Kind::Write, "\"n\":9").unwrap().text, &signer(1)).unwrap();
         assert_eq!((link.after, link.sequence), (None, 2));
+    }
+
+    #[test]
+    fn later_records_have_later_ids_also_where_the_clock_went_back() {
+        let mut first = chain(None);
+        let mut ids = Vec::new();
+        for _ in 0..11 {
+            first.seal(Kind::Decision, "\"n\":1").unwrap();
+            ids.push(first.id());
+        }
+        // Ahead of now by far.
+        let stream = format!("7{}", &first.head().unwrap().stream[1..]);
+        let ahead = Head { stream: stream.clone(), ..first.head().unwrap().clone() };
+        ids.push(format!("{stream}-11"));
+        let mut second = chain(Some(ahead));
+        second.seal(Kind::Decision, "\"n\":1").unwrap();
+        ids.push(second.id());
+        for (before, after) in ids.iter().zip(&ids[1..]) {
+            assert!(is_later(after, before) && !is_later(before, after), "{before} {after}");
+        }
+        assert!(is_later(&ids[0], "") && !is_later(&ids[0], &ids[0]));
     }
 
     #[test]

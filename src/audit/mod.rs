@@ -25,9 +25,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-pub use chain::{Head, Line, Link, Unproven, VERSION, prove};
+pub use chain::{Head, Line, Link, Unproven, VERSION, is_later, prove};
 pub use entry::{Anomaly, Entry, Kind, RequestLine, Requester, SecretLine, Trial};
-pub use read::{Filter, Place, ReadError, Record, each_record, in_order};
+pub use read::{Filter, Item, Place, ReadError, Record, each_record, in_order};
 pub use sinks::{FileOptions, FileSink, Sink, StreamSink};
 #[cfg(feature = "otlp")]
 pub use sinks::{OtlpError, OtlpSink};
@@ -103,7 +103,7 @@ impl Audit {
     /// Starts the stream of a process, which names the last head that the sink or the checkpoint has.
     ///
     /// # Errors
-    /// When what the sink has cannot be read, or no thread can be started.
+    /// When no thread can be started.
     pub fn start(
         config: AuditConfig,
         signer: Signer,
@@ -112,7 +112,11 @@ impl Audit {
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let AuditConfig { mut sink, on_failure } = config;
-        let heads = [sink.resume(&signer)?, checkpoint].into_iter().flatten();
+        let there = sink.resume(&signer).unwrap_or_else(|error| {
+            tracing::warn!(cause = %error.kind(), "what the audit stream ended with cannot be read; the checkpoint counts");
+            None
+        });
+        let heads = [there, checkpoint].into_iter().flatten();
         let after = heads.max_by(|a, b| a.time.cmp(&b.time));
         let counts_lost = on_failure == OnFailure::Alert;
         let queue = Arc::new(Queue::new(limits.room, limits.denial_room, counts_lost));
@@ -199,6 +203,12 @@ impl Audit {
         if !matches!(ended, Ok(Ok(_))) {
             tracing::error!("the end of the audit stream was not written in time");
         }
+    }
+
+    /// Waits until the writer ends, which it does by itself only when it fails.
+    pub async fn ended(&self) {
+        // An error says that it panicked.
+        let _ = self.done.clone().wait_for(|done| *done).await;
     }
 
     fn why(&self) -> AuditError {

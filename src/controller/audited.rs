@@ -4,7 +4,7 @@
 use super::reconcile::Reconciler;
 use super::subject::Subject;
 use crate::api::{Outcome, Reason, Source};
-use crate::audit::{Entry, Kind, SecretLine};
+use crate::audit::{Entry, Kind, SecretLine, is_later};
 use crate::index::ObjectKey;
 use crate::policy::{Decision, Facts, Grant, RequestFacts, Unconfirmed};
 use crate::secret::{AUDIT_RECORD, ITEM_VERSIONS, Receipt, SecretChange, WriteError, Written};
@@ -91,10 +91,8 @@ impl Reconciler {
         written: &mut Written,
         source: Source,
     ) -> Option<String> {
-        if written.intent.is_none() {
-            // What the Secret tells was closed before anything was done.
-            written.receipt.record = self.named_intent(subject).unwrap_or_default();
-        }
+        // What the Secret tells was closed before anything was done.
+        written.receipt.record = self.closed_intent(subject);
         if written.change == SecretChange::None {
             return None;
         }
@@ -218,8 +216,10 @@ impl Reconciler {
     /// not recorded, since the operator ended or the API server's answer was lost.
     pub(super) async fn close_intent(&self, subject: &Subject<'_>) -> Result<(), Problem> {
         let Some(intent) = self.named_intent(subject) else { return Ok(()) };
-        let in_receipt = subject.receipt.as_ref().is_some_and(|r| r.record == intent);
-        if in_receipt || self.with_memory(subject.key, |m| m.closed.as_ref() == Some(&intent)) {
+        // An earlier one was closed before that: somebody put an old Secret back.
+        let told = subject.receipt.as_ref().map(|r| r.record.clone()).unwrap_or_default();
+        let done = self.with_memory(subject.key, |m| m.closed.clone()).unwrap_or_default();
+        if !is_later(&intent, &told) || !is_later(&intent, &done) {
             return Ok(());
         }
         let secret = ObjectKey::new(&subject.key.namespace, &subject.entry.secret_name);
@@ -245,9 +245,16 @@ impl Reconciler {
 
     /// The receipt anew where the Secret names an intent that it does not know to be closed.
     pub(super) fn closed_receipt(&self, subject: &Subject<'_>) -> Option<String> {
-        let (receipt, intent) = (subject.receipt.as_ref()?, self.named_intent(subject)?);
-        let closed = Receipt { record: intent, ..receipt.clone() };
+        let receipt = subject.receipt.as_ref()?;
+        let closed = Receipt { record: self.closed_intent(subject), ..receipt.clone() };
         (closed != *receipt).then(|| subject.signer.receipt(&subject.entry.uid, &closed))
+    }
+
+    /// The last intent that is closed, once [`Self::close_intent`] has been through.
+    fn closed_intent(&self, subject: &Subject<'_>) -> String {
+        let told = subject.receipt.as_ref().map(|r| r.record.clone()).unwrap_or_default();
+        let named = self.named_intent(subject).unwrap_or_default();
+        if is_later(&named, &told) { named } else { told }
     }
 
     /// The intent by which the Secret was written last, as it says itself and we can prove.

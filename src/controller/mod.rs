@@ -264,6 +264,7 @@ impl Operator {
     pub async fn failed(&mut self) {
         tokio::select! {
             _ = self.tasks.join_next() => {}
+            () = self.keeper.audit.ended() => {}
             _ = &mut self.dispatcher => {}
         }
     }

@@ -106,7 +106,7 @@ pub(super) fn outcomes(timeline: &Timeline) -> String {
     let columns = timeline.columns();
     let totals = columns.iter().map(|(_, column)| column.outcomes.iter().sum::<u64>());
     let top = ceiling(totals.max().unwrap_or(0));
-    let title = format!("Decisions by outcome, each column a {}", timeline.width());
+    let title = format!("Decisions by outcome, each column {}", timeline.width());
     let mut canvas = Canvas::new("chart-outcomes", &title, columns.len(), number(top));
     let half = if top.is_multiple_of(2) { vec![number(top / 2)] } else { Vec::new() };
     canvas.grid(&[vec![0.0], half, vec![number(top)]].concat(), "grid");
@@ -128,7 +128,7 @@ pub(super) fn outcomes(timeline: &Timeline) -> String {
 /// The highest and the average score over time.
 pub(super) fn risk(timeline: &Timeline) -> String {
     let columns = timeline.columns();
-    let title = format!("Risk of 100, highest and average, each column a {}", timeline.width());
+    let title = format!("Risk of 100, highest and average, each column {}", timeline.width());
     let mut canvas = Canvas::new("chart-risk", &title, columns.len(), 100.0);
     canvas.grid(&[0.0, 100.0], "grid");
     canvas.grid(&[50.0, 70.0], "grid mark");
@@ -176,17 +176,19 @@ pub(super) fn bars(id: &str, title: &str, rows: &[(String, u64)]) -> String {
     svg
 }
 
-/// A round number that is not less.
+/// A round number that is not less, nor more than it must be.
 fn ceiling(value: u64) -> u64 {
     let mut power = 1_u64;
-    loop {
-        for factor in [1, 2, 4, 6, 10] {
-            if power.saturating_mul(factor) >= value {
-                return power.saturating_mul(factor);
-            }
-        }
+    while power.saturating_mul(10) < value {
         power = power.saturating_mul(10);
     }
+    // From 10 on in tenths of the power.
+    let (unit, factors) = if power < 10 {
+        (power, [1, 2, 4, 6, 8, 10])
+    } else {
+        (power / 10, [12, 20, 30, 40, 60, 100])
+    };
+    factors.into_iter().map(|f| unit.saturating_mul(f)).find(|top| *top >= value).unwrap_or(value)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a place in a picture")]

@@ -47,7 +47,7 @@ pub fn sum_up(
     let skipped = each_record(&in_order(files)?, |record, _| {
         if to.is_none_or(|to| record.time < to) {
             let within = from.is_none_or(|from| record.time >= from);
-            summary.take(record, within);
+            summary.take(&record, within);
         }
         ControlFlow::Continue(())
     })?;

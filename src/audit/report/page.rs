@@ -165,7 +165,7 @@ fn over_time(report: &Report) -> String {
             std::iter::once(begin(*at)).chain(counts).collect()
         })
         .collect();
-    let caption = format!("Decisions by outcome, each row a {}", timeline.width());
+    let caption = format!("Decisions by outcome, each row {}", timeline.width());
     let key: String = shown
         .iter()
         .map(|at| {
@@ -191,7 +191,7 @@ fn over_time(report: &Report) -> String {
             vec![begin(*at), column.risk_max.to_string(), average]
         })
         .collect();
-    let caption = format!("Risk of 100, each row a {}", timeline.width());
+    let caption = format!("Risk of 100, each row {}", timeline.width());
     let heads = [("From", "t"), ("Highest", "n"), ("Average", "n")];
     let _ = write!(
         out,

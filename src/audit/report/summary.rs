@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::OUTCOMES;
 use super::time::{Column, Timeline};
-use crate::audit::read::{Decision, Record, Request, Secret};
+use crate::audit::read::{Decision, Item, Record, Request, Secret};
 
 /// The most entries of each list; how many more there are is said.
 const LIMIT: usize = 100_000;
@@ -87,7 +87,7 @@ pub struct Summary {
 
 impl Summary {
     /// Takes a record in. One from before the time tells only of what is held.
-    pub(super) fn take(&mut self, record: Record, within: bool) {
+    pub(super) fn take(&mut self, record: &Record, within: bool) {
         if within {
             self.records += 1;
             let (first, last) = self.times.unwrap_or((record.time, record.time));
@@ -97,17 +97,17 @@ impl Summary {
             self.merged += merged.count;
             self.count(record.time, 4, merged.count, None);
         }
-        let Record { request: Some(request), .. } = &record else { return };
+        let Record { request: Some(request), .. } = record else { return };
         let name = (request.namespace.clone(), request.name.clone());
         match (record.kind.as_str(), &record.decision, &record.secret) {
-            ("decision", Some(decision), _) if within => self.decided(&record, request, decision),
+            ("decision", Some(decision), _) if within => self.decided(record, request, decision),
             ("intent", ..) if self.has_room(self.open.len()) => {
                 self.open.insert(format!("{}-{}", record.stream, record.sequence), name);
             }
             ("failed", ..) => {
                 self.close(record.closes.as_deref());
             }
-            ("write", _, Some(secret)) => self.wrote(&record, name, secret, within),
+            ("write", _, Some(secret)) => self.wrote(record, name, secret, within),
             _ => {}
         }
     }
@@ -194,7 +194,7 @@ impl Summary {
             return;
         }
         let holder = Holder {
-            items: record.items.iter().map(|item| item.label()).collect(),
+            items: record.items.iter().map(Item::label).collect(),
             change: secret.change.clone(),
             source: source
                 .or_else(|| before.as_ref().map(|(source, _)| source.clone()))

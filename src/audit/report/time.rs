@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::Outcomes;
 
 /// The most columns.
-const COLUMNS: i64 = 48;
+const COLUMNS: i64 = 62;
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
@@ -102,9 +102,9 @@ impl Timeline {
     /// The width in words.
     pub(super) fn width(&self) -> String {
         match self.width {
-            DAY => "day".to_owned(),
-            HOUR => "hour".to_owned(),
-            MINUTE => "minute".to_owned(),
+            DAY => "one day".to_owned(),
+            HOUR => "one hour".to_owned(),
+            MINUTE => "one minute".to_owned(),
             width if width >= DAY => format!("{} days", width / DAY),
             width if width >= HOUR => format!("{} hours", width / HOUR),
             width => format!("{} minutes", width / MINUTE),
@@ -127,7 +127,7 @@ mod tests {
                 timeline.add(time, &column);
             }
             let columns = timeline.columns();
-            assert!(columns.len() <= 48, "{}", columns.len());
+            assert!(columns.len() <= 62, "{}", columns.len());
             let total: u64 = columns.iter().map(|(_, c)| c.outcomes[0]).sum();
             assert_eq!(total, count as u64);
         }

@@ -57,10 +57,9 @@ impl Sink for OtlpSink {
             .client
             .post(&self.url)
             .header("content-type", "application/x-protobuf")
-            .body(self.pending.clone())
-            .send();
+            .body(self.pending.clone());
         let answer = self.runtime.block_on(async {
-            let answer = call.await.map_err(|error| kind_of(&error))?;
+            let answer = call.send().await.map_err(|error| kind_of(&error))?;
             let status = answer.status();
             answer.bytes().await.map(|body| (status, body)).map_err(|error| kind_of(&error))
         });

@@ -34,7 +34,7 @@ async fn a_line_that_a_process_did_not_live_to_end_is_cut_off() {
     stream(FileSink::new(options(path.clone())), None, 2).await;
     let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
     file.write_all(b"{\"v\":1,\"stream\":\"torn").unwrap();
-    assert!(!checked(&[path.clone()], None).is_clean());
+    assert!(!checked(std::slice::from_ref(&path), None).is_clean());
     stream(FileSink::new(options(path.clone())), None, 1).await;
     assert_eq!(lines(&path).len(), 3);
     let findings = checked(&[path], None);

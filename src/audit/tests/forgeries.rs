@@ -143,7 +143,7 @@ async fn a_beginning_that_is_not_there_is_told_and_wrong_where_all_was_promised(
     let path = log.write("late", &log.lines[6..]);
     let signer = signer(1);
     let mut against = verify::Against { signer: &signer, heads: Some(&log.heads), complete: false };
-    let findings = verify::verify(&[path.clone()], &against).unwrap();
+    let findings = verify::verify(std::slice::from_ref(&path), &against).unwrap();
     assert!(findings.is_clean(), "{:?}", findings.problems);
     assert_eq!(findings.notes.len(), 2, "{:?}", findings.notes);
     against.complete = true;
@@ -160,7 +160,7 @@ async fn a_key_that_was_rotated_still_proves_and_one_that_is_gone_does_not() {
     let rotated = MasterKeys::new(Zeroizing::new(vec![2; 32]), vec![old]).audit_signer();
     for (signer, clean) in [(rotated, true), (signer(2), false)] {
         let against = verify::Against { signer: &signer, heads: None, complete: false };
-        let findings = verify::verify(&[path.clone()], &against).unwrap();
+        let findings = verify::verify(std::slice::from_ref(&path), &against).unwrap();
         assert_eq!(findings.is_clean(), clean);
         let all_unknown = findings.problems.iter().all(|p| matches!(p, Problem::UnknownKey { .. }));
         assert!(all_unknown, "{:?}", findings.problems);

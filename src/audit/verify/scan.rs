@@ -53,13 +53,13 @@ pub(super) fn scan(files: &[PathBuf], signer: &Signer) -> Result<Scanned, ReadEr
                     Err(Unproven::Edited(link)) => {
                         let (place, record) = (place.clone(), name(&link));
                         scanned.findings.problem(Problem::Edited { place, record });
-                        (link, false)
+                        (*link, false)
                     }
                     Err(Unproven::UnknownKey(link)) => {
                         let key = link.mac.split('.').nth(1).unwrap_or_default();
                         let (place, record, key) = (place.clone(), name(&link), terminal(key));
                         scanned.findings.problem(Problem::UnknownKey { place, record, key });
-                        (link, false)
+                        (*link, false)
                     }
                 };
             scanned.take(link, is_proven, place, &mut open);

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::AuditCommandError;
 use super::times::time;
 use crate::audit::text::{self, terminal};
-use crate::audit::{Filter, Record, each_record};
+use crate::audit::{Filter, Item, Record, each_record};
 
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -100,7 +100,7 @@ fn table(out: &mut impl Write, record: &Record) -> io::Result<()> {
         (None, None) => dash(),
     };
     let secret = record.secret.as_ref();
-    let items: Vec<String> = record.items.iter().map(|item| item.label()).collect();
+    let items: Vec<String> = record.items.iter().map(Item::label).collect();
     row(
         out,
         [

@@ -46,7 +46,7 @@ impl Proof {
     pub(super) fn verify(&self, files: &[PathBuf]) -> Result<Findings, AuditCommandError> {
         let (keys, heads) = if self.key_file.is_empty() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(self.from_cluster())?
+            runtime.block_on(self.read_cluster())?
         } else {
             (self.keys()?, None)
         };
@@ -85,7 +85,7 @@ impl Proof {
         Ok(heads(checkpoint::streams(&config_map, &self.controller_class)))
     }
 
-    async fn from_cluster(&self) -> Result<(MasterKeys, Option<Vec<Head>>), AuditCommandError> {
+    async fn read_cluster(&self) -> Result<(MasterKeys, Option<Vec<Head>>), AuditCommandError> {
         let unreachable =
             |error: &dyn std::fmt::Display| AuditCommandError::Cluster(error.to_string());
         let mut config = Config::infer().await.map_err(|e| unreachable(&e))?;

@@ -56,7 +56,7 @@ fn file_sink(path: &Path) -> Box<dyn Sink> {
 }
 
 /// `portcullis audit` with arguments; it reads the cluster as the bed's operator does.
-async fn audit(bed: Option<&Bed>, args: &[&str]) -> Output {
+pub(crate) async fn audit(bed: Option<&Bed>, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
     command.arg("audit").args(args).env_remove("KUBECONFIG");
     let kubeconfig = std::env::temp_dir().join(format!("audit-{:016x}", rand::random::<u64>()));
