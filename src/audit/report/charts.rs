@@ -7,7 +7,7 @@ use super::time::Timeline;
 use crate::audit::text::html;
 
 const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 240.0;
+const HEIGHT: f64 = 320.0;
 const LEFT: f64 = 44.0;
 const RIGHT: f64 = 8.0;
 const TOP: f64 = 10.0;
@@ -131,7 +131,6 @@ pub(super) fn risk(timeline: &Timeline) -> String {
     let title = format!("Risk of 100, highest and average, each column {}", timeline.width());
     let mut canvas = Canvas::new("chart-risk", &title, columns.len(), 100.0);
     canvas.grid(&[0.0, 100.0], "grid");
-    canvas.grid(&[50.0, 70.0], "grid mark");
     let times: Vec<String> =
         columns.iter().map(|(time, _)| time.format(timeline.format()).to_string()).collect();
     for (at, ((_, column), time)) in columns.iter().zip(&times).enumerate() {
@@ -144,6 +143,8 @@ pub(super) fn risk(timeline: &Timeline) -> String {
         canvas.bar(at, (0.0, highest), "risk-max", &title);
         canvas.bar(at, ((average - 1.0).max(0.0), average + 1.0), "risk-mean", &title);
     }
+    // Over the columns, or they could not be seen.
+    canvas.grid(&[50.0, 70.0], "grid mark");
     canvas.times(&times);
     canvas.end()
 }

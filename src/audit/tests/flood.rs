@@ -66,14 +66,15 @@ async fn records_that_wait_together_are_written_in_one_flush() {
         audit.record(&Entry::decision(&request, None, &decision)).await.unwrap().unwrap()
     };
     let opened = async {
-        // One is with the sink, which hangs.
+        // At most one is with the sink, which hangs.
         while audit.queue.lengths().0 < 4 {
             tokio::task::yield_now().await;
         }
         gate.set(true, false);
     };
     tokio::join!(record("a"), record("b"), record("c"), record("d"), record("e"), opened);
-    assert_eq!((gate.lines().len(), gate.appends()), (5, 2));
+    assert_eq!(gate.lines().len(), 5);
+    assert!(gate.appends() <= 2, "{} flushes", gate.appends());
 }
 
 #[tokio::test(flavor = "multi_thread")]
