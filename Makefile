@@ -46,25 +46,27 @@ lint: ## Check format, clippy and the Go code
 	if [[ -n $$unformatted ]]; then echo "not as gofmt has it; run make fmt: $$unformatted" >&2; exit 1; fi
 	@echo '==> clippy'
 	@cargo clippy --workspace --all-targets -- -D warnings
+	@cargo clippy --workspace --all-targets --features otlp -- -D warnings
 	@echo '==> go vet (the first time it compiles Kubernetes: some minutes)'
 	@$(GO_IN_CLUSTER) vet -trimpath -buildvcs=false .
 	@$(GO_IN_CONFORMANCE) vet -trimpath -buildvcs=false .
 
+# Tests have every feature, so that one build serves them all; clippy also sees what is shipped without.
 .PHONY: unit
 unit: ## Run the tests that need nothing but Rust
 	@echo '==> unit tests'
-	@cargo test --workspace --lib --bins --test http -- $(TESTS)
+	@cargo test --workspace --features otlp --lib --bins --test http -- $(TESTS)
 
 .PHONY: doc
 doc: ## Run the tests in the documentation, those among them that must not compile
 	@echo '==> documentation tests'
-	@cargo test --workspace --doc -- $(TESTS)
+	@cargo test --workspace --features otlp --doc -- $(TESTS)
 
 .PHONY: it
 it: cluster helm ## Run the integration tests on a real control plane; TESTS=part-of-a-name
 	@echo '==> integration tests'
 	@# Most of a test is waiting, so that more of them run at once than there are cores.
-	@cargo test --workspace --test it -- --test-threads=6 $(TESTS)
+	@cargo test --workspace --features otlp --test it -- --test-threads=6 $(TESTS)
 
 .PHONY: e2e
 e2e: cluster helm ## Install by Helm on a real node, as root, and mount a Secret in a pod

@@ -20,7 +20,7 @@
 //! - [`render`]: values → the data of a Secret. Pure.
 //! - [`secret`]: whose a Secret is, and how it is written so that no other is touched.
 //! - [`status`]: conditions and history, the one status write, Events.
-//! - [`audit`]: a line for each decision and each change.
+//! - [`audit`]: a record for each decision and each change, chained; what proves the records and sums them up.
 //!
 //! Beside them: [`plan`], what would be decided without an operator. Pure.
 //!

@@ -104,6 +104,16 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// Events that wait to be sent; what comes on top is dropped and counted.
     pub event_queue: usize,
+    /// Audit records that wait to be written, without denials; whoever brings another one waits for room.
+    pub audit_room: usize,
+    /// Denials that wait to be written one by one; what comes on top is counted by namespace.
+    pub audit_denial_room: usize,
+    /// How long an audit record may take to be written before it counts as not written.
+    pub audit_wait: Duration,
+    /// The pause before a write of the audit stream that failed is tried again.
+    pub audit_retry: Duration,
+    /// The least time between two writes of the audit stream's checkpoint.
+    pub audit_checkpoint: Duration,
     /// How long a stop waits for reconciles that are under way.
     pub shutdown_grace: Duration,
 }
@@ -154,6 +164,11 @@ impl Default for Settings {
             write_concurrency: 16,
             write_timeout: Duration::from_secs(10),
             event_queue: 1024,
+            audit_room: 256,
+            audit_denial_room: 256,
+            audit_wait: Duration::from_secs(3),
+            audit_retry: Duration::from_millis(300),
+            audit_checkpoint: Duration::from_secs(5),
             shutdown_grace: Duration::from_secs(20),
         }
     }
@@ -188,6 +203,9 @@ impl Settings {
             redecide_interval: full.redecide_interval / 30,
             tally_interval: full.tally_interval / 30,
             profile_interval: full.profile_interval / 30,
+            audit_wait: Duration::from_secs(1),
+            audit_retry: full.audit_retry / 30,
+            audit_checkpoint: full.audit_checkpoint / 30,
             shutdown_grace: Duration::from_secs(5),
             ..full
         }

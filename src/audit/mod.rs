@@ -1,268 +1,240 @@
-//! A JSON line for every decision that differs from the one before, for every intent to write a Secret
-//! before it is written, and for every change of one. Never a value.
+//! The audit stream: a record for every decision that differs from the one before, for every intent to change a
+//! Secret before it is changed, and for every change of one. Never a value.
+//!
+//! [`Audit`] takes entries in a bounded [`queue`]; a thread of its own numbers them, seals each with the one
+//! before into a [`chain`], and gives them to a [sink](Sink). [`checkpoint`] keeps the head of the chain outside
+//! of the log; [`verify`] holds files against both.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+mod chain;
+pub mod checkpoint;
+mod entry;
+mod queue;
+mod read;
+pub mod report;
+mod sinks;
+pub mod text;
+pub mod verify;
+mod writer;
 
-use serde::Serialize;
-use tokio::runtime::{Handle, RuntimeFlavor};
+#[cfg(test)]
+mod tests;
 
-use crate::policy::{Decision, Facts, RequestFacts};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+pub use chain::{Head, Line, Link, Unproven, VERSION, is_later, prove};
+pub use entry::{Anomaly, Entry, Kind, RequestLine, Requester, SecretLine, Trial};
+pub use read::{Filter, Item, Place, ReadError, Record, each_record, in_order};
+pub use sinks::{FileOptions, FileSink, Sink, StreamSink};
+#[cfg(feature = "otlp")]
+pub use sinks::{OtlpError, OtlpSink};
+
+use crate::secret::Signer;
 use crate::telemetry::Metrics;
+use chain::Chain;
+use queue::{Denial, Denied, Queue};
+use writer::{Progress, Writer};
 
-/// Where audit lines go. Cheap to clone; lines of one sink are numbered without a gap.
+/// What happens when records cannot be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnFailure {
+    /// Nothing is granted or written that is not recorded.
+    #[default]
+    Block,
+    /// Work goes on, and a metric counts what is missing from the stream.
+    Alert,
+}
+
+/// Where records go.
+pub struct AuditConfig {
+    /// The sink.
+    pub sink: Box<dyn Sink>,
+    /// What happens when it fails.
+    pub on_failure: OnFailure,
+}
+
+/// How much waits, and how long.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditLimits {
+    /// The most records that wait to be written, without denials.
+    pub room: usize,
+    /// The most denials that wait to be written one by one.
+    pub denial_room: usize,
+    /// How long a record may take to be written before it counts as not written.
+    pub wait: Duration,
+    /// The pause before a write that failed is tried again.
+    pub retry: Duration,
+}
+
+/// Takes records. Cheap to clone.
 #[derive(Clone)]
-pub struct AuditSink {
-    state: Arc<Mutex<State>>,
+pub struct Audit {
+    queue: Arc<Queue>,
+    progress: Arc<Progress>,
+    on_failure: OnFailure,
+    wait: Duration,
+    done: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
 }
 
-struct State {
-    out: Box<dyn Write + Send>,
-    stream: String,
-    sequence: u64,
-}
-
-/// A line that could not be written. What was not granted before is not granted without one.
+/// A record that could not be written. What was not granted before is not granted without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the audit stream cannot be written, and nothing is granted that is not recorded; mend the stream"
-)]
-pub struct AuditError;
-
-/// One line.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Line<'a> {
-    /// The stream: one a process.
-    stream: &'a str,
-    /// Counts the lines of the stream from 1.
-    sequence: u64,
-    /// RFC 3339.
-    time: String,
-    #[serde(flatten)]
-    entry: &'a Entry<'a>,
+pub enum AuditError {
+    /// The sink fails.
+    #[error(
+        "the audit stream cannot be written ({0}), and nothing is granted that is not recorded; mend the stream"
+    )]
+    Unwritable(io::ErrorKind),
+    /// The sink takes too long.
+    #[error(
+        "the audit stream takes longer than {} ms to be written, and nothing is granted that is not recorded; \
+         mend whatever reads it", .0.as_millis()
+    )]
+    Slow(Duration),
+    /// The operator stops.
+    #[error("the operator stops, and nothing is granted that is not recorded")]
+    Stopped,
 }
 
-/// What a line tells.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Entry<'a> {
-    /// `decision`, `intent` or `write`.
-    pub kind: Kind,
-    /// The request.
-    pub request: RequestLine<'a>,
-    /// The decision.
-    pub decision: DecisionLine<'a>,
-    /// The items it is about: ids, names and versions.
-    pub items: Vec<ItemLine<'a>>,
-    /// What happened to the Secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<SecretLine<'a>>,
-}
-
-/// What a line is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Kind {
-    /// A decision.
-    Decision,
-    /// A Secret is about to be written. What became of it is told by a `write`; without one nobody knows.
-    Intent,
-    /// A change of a Secret.
-    Write,
-}
-
-/// A request in a line.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RequestLine<'a> {
-    namespace: &'a str,
-    name: &'a str,
-    uid: &'a str,
-    generation: i64,
-    server: &'a str,
-    purpose: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    claimed_environment: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    claimed_consumer: Option<&'a str>,
-}
-
-/// A decision in a line.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DecisionLine<'a> {
-    outcome: &'static str,
-    reason: &'static str,
-    risk_score: i32,
-    digest: &'a str,
-    message: &'a str,
-    factors: Vec<FactorLine<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct FactorLine<'a> {
-    policy: &'a str,
-    rule: &'a str,
-    score: i32,
-    message: &'a str,
-}
-
-/// An item in a line.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ItemLine<'a> {
-    vault: &'a str,
-    vault_name: &'a str,
-    item: &'a str,
-    title: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    environment: Option<&'a str>,
-    version: i64,
-}
-
-/// A Secret in a line.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretLine<'a> {
-    /// The Secret's name.
-    pub name: &'a str,
-    /// The Secret's UID.
-    pub uid: &'a str,
-    /// What changed.
-    pub change: &'static str,
-    /// Where the values came from.
-    pub source: &'static str,
-    /// The id of the Connect token (`jti`) that the server is asked with, as the token says it itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<&'a str>,
-}
-
-impl<'a> RequestLine<'a> {
-    fn new(request: &'a RequestFacts) -> Self {
-        Self {
-            namespace: &request.namespace,
-            name: &request.name,
-            uid: &request.uid,
-            generation: request.generation,
-            server: &request.server,
-            purpose: &request.purpose,
-            claimed_environment: request.claimed_environment.as_deref(),
-            claimed_consumer: request.claimed_consumer.as_deref(),
-        }
-    }
-}
-
-impl<'a> DecisionLine<'a> {
-    fn new(decision: &'a Decision) -> Self {
-        Self {
-            outcome: decision.outcome.as_str(),
-            reason: decision.reason.as_str(),
-            risk_score: decision.risk_score,
-            digest: &decision.digest,
-            message: &decision.message,
-            factors: decision
-                .factors
-                .iter()
-                .map(|f| FactorLine {
-                    policy: &f.policy,
-                    rule: &f.rule,
-                    score: f.score,
-                    message: &f.message,
-                })
-                .collect(),
-        }
-    }
-}
-
-impl<'a> Entry<'a> {
-    /// A decision. Without facts no item is named: it may be one that the namespace must not know of.
-    #[must_use]
-    pub fn decision(
-        request: &'a RequestFacts,
-        facts: Option<&'a Facts>,
-        decision: &'a Decision,
-    ) -> Self {
-        Self {
-            kind: Kind::Decision,
-            request: RequestLine::new(request),
-            decision: DecisionLine::new(decision),
-            items: facts.map(items).unwrap_or_default(),
-            secret: None,
-        }
-    }
-
-    /// The intent to write a Secret.
-    #[must_use]
-    pub fn intent(facts: &'a Facts, decision: &'a Decision) -> Self {
-        Self { kind: Kind::Intent, ..Self::decision(&facts.request, Some(facts), decision) }
-    }
-
-    /// A change of a Secret.
-    #[must_use]
-    pub fn write(
-        request: &'a RequestFacts,
-        facts: Option<&'a Facts>,
-        decision: &'a Decision,
-        secret: SecretLine<'a>,
-    ) -> Self {
-        Self { kind: Kind::Write, secret: Some(secret), ..Self::decision(request, facts, decision) }
-    }
-}
-
-fn items(facts: &Facts) -> Vec<ItemLine<'_>> {
-    let mut lines: Vec<ItemLine<'_>> = facts
-        .references
-        .iter()
-        .map(|r| ItemLine {
-            vault: &r.item.vault_id,
-            vault_name: &r.item.vault_name,
-            item: &r.item.item_id,
-            title: &r.item.title,
-            environment: r.environment.as_deref(),
-            version: r.version,
-        })
-        .collect();
-    lines.sort_by_key(|line| (line.vault, line.item));
-    lines.dedup_by_key(|line| (line.vault, line.item));
-    lines
-}
-
-impl AuditSink {
-    /// A sink that writes lines to `out`, as one stream of a name that no other process uses.
-    #[must_use]
-    pub fn new(out: Box<dyn Write + Send>, metrics: Arc<Metrics>) -> Self {
-        let stream = format!("{:016x}", rand::random::<u64>());
-        Self { state: Arc::new(Mutex::new(State { out, stream, sequence: 0 })), metrics }
-    }
-
-    /// Writes a line and returns its id.
+impl Audit {
+    /// Starts the stream of a process, which names the last head that the sink or the checkpoint has.
     ///
     /// # Errors
-    /// When the stream cannot be written. The number of the line is used again.
-    pub fn record(&self, entry: &Entry<'_>) -> Result<String, AuditError> {
-        // Whoever reads the stream may be slow: that must not hold up what else the runtime does.
-        match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| self.append(entry)),
-            Ok(_) | Err(_) => self.append(entry),
+    /// When no thread can be started.
+    pub fn start(
+        config: AuditConfig,
+        signer: Signer,
+        checkpoint: Option<Head>,
+        limits: AuditLimits,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let AuditConfig { mut sink, on_failure } = config;
+        let there = sink.resume(&signer).unwrap_or_else(|error| {
+            tracing::warn!(cause = %error.kind(), "what the audit stream ended with cannot be read; the checkpoint counts");
+            None
+        });
+        let heads = [there, checkpoint].into_iter().flatten();
+        let after = heads.max_by(|a, b| a.time.cmp(&b.time));
+        let counts_lost = on_failure == OnFailure::Alert;
+        let queue = Arc::new(Queue::new(limits.room, limits.denial_room, counts_lost));
+        let progress = Arc::new(Progress::default());
+        let (ended, done) = watch::channel(false);
+        let writer = Writer {
+            queue: queue.clone(),
+            chain: Chain::new(signer, after),
+            sink,
+            progress: progress.clone(),
+            pause: limits.retry,
+            metrics: metrics.clone(),
+            done: ended,
+        };
+        std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
+        Ok(Self { queue, progress, on_failure, wait: limits.wait, done, metrics })
+    }
+
+    /// Records what must be recorded, and waits until it is written. Returns its id; none where the operator goes
+    /// on without.
+    ///
+    /// # Errors
+    /// When it was not written in time, unless the operator goes on without.
+    pub async fn record(&self, entry: &Entry<'_>) -> Result<Option<String>, AuditError> {
+        let started = Instant::now();
+        let fields = fields(entry);
+        let written = async { self.queue.push(entry.kind, fields).await?.await.ok() };
+        let written = tokio::time::timeout(self.wait, written).await;
+        self.metrics.audit.waited(started.elapsed());
+        match written {
+            Ok(Some(id)) => Ok(Some(id)),
+            Ok(None) => self.unrecorded(AuditError::Stopped),
+            Err(_) => self.unrecorded(self.why()),
         }
     }
 
-    fn append(&self, entry: &Entry<'_>) -> Result<String, AuditError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let sequence = state.sequence + 1;
-        let line = Line {
-            stream: &state.stream,
-            sequence,
-            time: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-            entry,
+    /// Records a denial. Where too many wait it is counted with others and has no id of its own.
+    ///
+    /// # Errors
+    /// When it was not written in time, unless the operator goes on without.
+    pub async fn record_denial(
+        &self,
+        entry: &Entry<'_>,
+        digest: &str,
+    ) -> Result<Option<String>, AuditError> {
+        let denial = Denial {
+            namespace: entry.request.namespace,
+            uid: entry.request.uid,
+            reason: entry.decision.as_ref().map_or("", |d| d.reason),
+            digest,
+            fields: fields(entry),
         };
-        let mut text = serde_json::to_vec(&line).map_err(|_| AuditError)?;
-        text.push(b'\n');
-        state.out.write_all(&text).and_then(|()| state.out.flush()).map_err(|_| AuditError)?;
-        state.sequence = sequence;
-        self.metrics.audited();
-        Ok(format!("{}-{sequence}", state.stream))
+        let id = match self.queue.deny(denial) {
+            Denied::Waits(id) => id,
+            Denied::Merged => {
+                self.metrics.audit.merged();
+                return Ok(None);
+            }
+        };
+        match tokio::time::timeout(self.wait, id).await {
+            Ok(Ok(id)) => Ok(Some(id)),
+            Ok(Err(_)) => self.unrecorded(AuditError::Stopped),
+            Err(_) => self.unrecorded(self.why()),
+        }
     }
+
+    /// The last record that was written.
+    #[must_use]
+    pub fn head(&self) -> Option<Head> {
+        self.progress.head()
+    }
+
+    /// Says how many records wait.
+    pub(crate) fn publish_lengths(&self) {
+        let (grants, denials) = self.queue.lengths();
+        self.metrics.audit.queued(grants, denials);
+    }
+
+    /// Takes nothing more, and waits until what waits is written, for as long as a record may take.
+    pub async fn close(&self) {
+        self.queue.close();
+        let mut done = self.done.clone();
+        let ended = tokio::time::timeout(self.wait, done.wait_for(|done| *done)).await;
+        if !matches!(ended, Ok(Ok(_))) {
+            tracing::error!("the end of the audit stream was not written in time");
+        }
+    }
+
+    /// Waits until the writer ends, which it does by itself only when it fails.
+    pub async fn ended(&self) {
+        // An error says that it panicked.
+        let _ = self.done.clone().wait_for(|done| *done).await;
+    }
+
+    fn why(&self) -> AuditError {
+        match self.progress.trouble() {
+            Some(kind) => AuditError::Unwritable(kind),
+            None => AuditError::Slow(self.wait),
+        }
+    }
+
+    fn unrecorded(&self, error: AuditError) -> Result<Option<String>, AuditError> {
+        self.metrics.audit.failed("wait");
+        match self.on_failure {
+            OnFailure::Block => Err(error),
+            OnFailure::Alert => {
+                self.metrics.audit.unrecorded();
+                tracing::error!(%error, "something is not recorded, and goes on: --audit-on-failure=alert");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The fields of an entry as JSON without the braces, safe to look at.
+fn fields(entry: &Entry<'_>) -> String {
+    // Strings, numbers and lists of them always serialize.
+    let json = serde_json::to_string(entry).unwrap_or_default();
+    let inner = json.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    text::json(inner.unwrap_or_default())
 }

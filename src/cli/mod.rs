@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod crd;
 mod explain;
 mod files;
@@ -28,6 +29,8 @@ enum Command {
         /// The shell.
         shell: Shell,
     },
+    /// Prove, list and sum up audit records.
+    Audit(audit::Audit),
     /// Print the CustomResourceDefinitions as YAML.
     Crd(crd::Crd),
     /// Say in words what was decided on a request, why, and what came of it.
@@ -55,6 +58,7 @@ impl Cli {
                 );
                 ExitCode::SUCCESS
             }
+            Command::Audit(command) => command.run(),
             Command::Crd(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::Plan(command) => command.run(),

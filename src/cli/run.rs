@@ -10,8 +10,8 @@ use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::audit::AuditFlags;
 use crate::api::parse_duration;
-use crate::audit::AuditSink;
 use crate::connect::Proxy;
 use crate::controller::{BesideCache, CacheKeys, Operator, OperatorConfig};
 use crate::index::ObjectKey;
@@ -54,10 +54,12 @@ pub(super) struct Run {
     /// neither denies nor defers.
     #[arg(long, env = "PORTCULLIS_LEARNING_PERIOD", default_value = "336h", value_parser = duration)]
     learning_period: Duration,
+    #[command(flatten)]
+    audit: AuditFlags,
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "PORTCULLIS_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// The form of the log on stderr. Audit lines go to stdout as JSON.
+    /// The form of the log on stderr.
     #[arg(long, env = "PORTCULLIS_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
     /// What is logged, such as info,portcullis=debug.
@@ -159,7 +161,7 @@ impl Run {
             },
             environment: Arc::new(|variable| std::env::var(variable).ok()),
             settings: Settings { learning: self.learning_period, ..Settings::default() },
-            audit: AuditSink::new(Box::new(io::stdout()), metrics.clone()),
+            audit: self.audit.config()?,
             metrics: metrics.clone(),
         })
         .await?;

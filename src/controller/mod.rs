@@ -1,6 +1,7 @@
 //! The operator: watches fill the index, the index fills the queue, and each request in it takes the path
 //! of `reconcile`.
 
+mod audited;
 mod cache_keys;
 mod circumstances;
 mod dispatch;
@@ -31,13 +32,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::RequestCounts;
-use crate::audit::AuditSink;
+use crate::audit::checkpoint::{self, Keeper};
+use crate::audit::{Audit, AuditConfig, AuditLimits};
 use crate::behavior::Installation;
 use crate::cache::Cache;
 use crate::connect::Proxy;
 use crate::fetch::{Environment, Fetcher};
 use crate::index::{Index, ObjectKey};
-use crate::kube_io::KubeIo;
+use crate::kube_io::{ApiError, KubeIo};
 use crate::secret::{KeyError, SecretWriter, load_or_create_keys};
 use crate::settings::Settings;
 use crate::status::{StatusWriter, event_queue};
@@ -78,7 +80,7 @@ pub struct OperatorConfig {
     /// Intervals and limits.
     pub settings: Settings,
     /// Where decisions and changes are recorded.
-    pub audit: AuditSink,
+    pub audit: AuditConfig,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -92,6 +94,14 @@ pub enum StartError {
     /// There are no keys for the cache.
     #[error(transparent)]
     CacheKeys(#[from] CacheKeyError),
+    /// The checkpoint of the audit stream cannot be read, so that nothing would hold the stream to the one before.
+    #[error(
+        "the ConfigMap portcullis-audit with the heads of the audit stream cannot be read: {0}"
+    )]
+    Checkpoint(#[from] ApiError),
+    /// The audit stream cannot be begun.
+    #[error("the audit stream cannot be begun: {}", .0.kind())]
+    Audit(std::io::Error),
 }
 
 /// A running operator.
@@ -102,6 +112,7 @@ pub struct Operator {
     tasks: JoinSet<()>,
     dispatcher: tokio::task::JoinHandle<()>,
     fetcher: Arc<Fetcher>,
+    keeper: Arc<Keeper>,
     settings: Settings,
 }
 
@@ -152,6 +163,25 @@ impl Operator {
         );
         let loaded = load_or_create_keys(&io, &operator_namespace).await?;
         let keys = loaded.keys;
+        let streams = checkpoint::read(&io, &operator_namespace, &controller_class).await?;
+        let limits = AuditLimits {
+            room: settings.audit_room,
+            denial_room: settings.audit_denial_room,
+            wait: settings.audit_wait,
+            retry: settings.audit_retry,
+        };
+        let head = checkpoint::latest(streams);
+        let audit = Audit::start(audit, keys.audit_signer(), head, limits, metrics.clone())
+            .map_err(StartError::Audit)?;
+        let keeper = Arc::new(Keeper {
+            io: io.clone(),
+            namespace: operator_namespace.clone(),
+            class: controller_class.clone(),
+            audit: audit.clone(),
+            interval: settings.audit_checkpoint,
+            metrics: metrics.clone(),
+            written: Mutex::default(),
+        });
         let LoadedKeys { keyring, lasting } =
             load_cache_keys(&cache_keys, &io, &operator_namespace).await?;
         let cache = Cache::new(keyring, settings.cache_bytes);
@@ -214,6 +244,8 @@ impl Operator {
         let mut starting =
             Starting { client, index, queue, gate: Gate::new(), tasks: JoinSet::new(), reconciler };
         starting.tasks.spawn(event_task);
+        let kept = keeper.clone();
+        starting.tasks.spawn(async move { kept.run().await });
         starting.tasks.spawn(tend(cache.clone(), settings.clone(), metrics.clone()));
         starting.watch_requests(&namespaces);
         starting.watch_namespaces();
@@ -256,6 +288,7 @@ impl Operator {
             tasks: starting.tasks,
             dispatcher,
             fetcher,
+            keeper,
             settings,
         })
     }
@@ -271,6 +304,7 @@ impl Operator {
     pub async fn failed(&mut self) {
         tokio::select! {
             _ = self.tasks.join_next() => {}
+            () = self.keeper.audit.ended() => {}
             _ = &mut self.dispatcher => {}
         }
     }
@@ -285,6 +319,7 @@ impl Operator {
             tracing::warn!("reconciles did not end in time and are abandoned");
             self.dispatcher.abort();
         }
+        self.keeper.finish().await;
         self.tasks.shutdown().await;
     }
 }

@@ -14,7 +14,7 @@ use crate::connect::Class;
 use crate::fetch::{FetchError, Stale, Values};
 use crate::policy::{Decision, Facts, Grant, ResolvedReference};
 use crate::render::item_versions;
-use crate::secret::{Receipt, SecretChange, SecretState, Written};
+use crate::secret::{SecretChange, SecretState, WriteError, Written};
 use crate::settings::Settings;
 use crate::status::{Next, Problem, Severity};
 use crate::vaults::{Server, Trouble};
@@ -84,7 +84,7 @@ impl Reconciler {
             && receipt.is_some_and(|r| r.basis == basis(&subject.rendering, &listed))
     }
 
-    pub(super) fn confirmed(
+    pub(super) async fn confirmed(
         &self,
         subject: &Subject<'_>,
         facts: &Facts,
@@ -97,15 +97,16 @@ impl Reconciler {
         });
         let sync = subject.status.as_ref().and_then(|s| s.sync.clone());
         let uid = subject.receipt.as_ref().map(|r| r.secret_uid.as_str()).unwrap_or_default();
-        let record = self.audit_source(subject, (facts, decision), uid, Source::Connect).or(record);
+        let record =
+            self.audit_source(subject, (facts, decision), uid, Source::Connect).await.or(record);
         let next = match sync {
             // Whatever it was made of, 1Password says now that it holds just that.
-            Some(sync) => Next::Synced(SyncStatus {
-                source: Source::Connect,
-                stale_since: None,
-                receipt: self.granted_receipt(subject, sync.receipt),
-                ..sync
-            }),
+            Some(mut sync) => {
+                if let Some(receipt) = self.confirmed_receipt(subject) {
+                    sync.receipt = receipt;
+                }
+                Next::Synced(SyncStatus { source: Source::Connect, stale_since: None, ..sync })
+            }
             None => Next::Failed(Problem::heals(
                 Reason::InternalError,
                 "the status lost what it said of the Secret",
@@ -114,18 +115,7 @@ impl Reconciler {
         Ended { next, record, change: SecretChange::None, created: None, then: Then::Done }
     }
 
-    /// The receipt of a Secret that stays as it is, under a grant of the spec as it is now.
-    fn granted_receipt(&self, subject: &Subject<'_>, known: String) -> String {
-        match &subject.receipt {
-            Some(receipt) if receipt.granted != subject.spec_id => {
-                let receipt = Receipt { granted: subject.spec_id.clone(), ..receipt.clone() };
-                subject.signer.receipt(&subject.entry.uid, &receipt)
-            }
-            Some(_) | None => known,
-        }
-    }
-
-    pub(super) fn written(
+    pub(super) async fn written(
         &self,
         subject: &Subject<'_>,
         grant: Arc<Grant>,
@@ -134,9 +124,13 @@ impl Reconciler {
     ) -> Ended {
         let Delivered { items, keys, source, stale, written, record: change_record } = delivered;
         let uid = written.receipt.secret_uid.as_str();
-        let record = change_record
-            .or_else(|| self.audit_source(subject, (grant.facts(), grant.decision()), uid, source))
-            .or(record);
+        let record = match change_record {
+            Some(record) => Some(record),
+            None => {
+                let of = (grant.facts(), grant.decision());
+                self.audit_source(subject, of, uid, source).await.or(record)
+            }
+        };
         let previous = subject.status.as_ref().and_then(|s| s.sync.as_ref());
         let same_content = written.change == SecretChange::Retagged
             || match &subject.receipt {
@@ -169,8 +163,11 @@ impl Reconciler {
             receipt: subject.signer.receipt(&subject.entry.uid, &written.receipt),
         };
         let change = written.change;
+        // What was not recorded yet is, as soon as it can be.
+        let is_open = written.intent.as_ref().is_some_and(|i| *i != written.receipt.record);
         let created = (change == SecretChange::Created).then_some((grant, written));
         let (next, then) = match served_from(source) {
+            None if is_open => (Next::Synced(sync), Then::Retry),
             None => (Next::Synced(sync), Then::Done),
             Some((reason, message)) => {
                 let cause = stale.map(|s| s.cause).unwrap_or_default();
@@ -311,6 +308,22 @@ impl Reconciler {
         let since = SystemTime::from(since.0);
         limit.saturating_sub(since.elapsed().unwrap_or_default()) + Duration::from_secs(1)
     }
+}
+
+/// What a write that failed means for the request.
+pub(super) fn unwritten(error: &WriteError) -> Stop {
+    let (reason, message) = (error.reason(), error.to_string());
+    let problem = match error {
+        WriteError::NotOwned(_)
+        | WriteError::KeyLost(_)
+        | WriteError::OtherType(_)
+        | WriteError::Immutable(_) => Problem::stalled(reason, message),
+        WriteError::Unknown(_) => Problem::tolerable(reason, message, super::now()),
+        WriteError::Withdrawn(_) | WriteError::Unrecorded(_) | WriteError::Api(..) => {
+            Problem::heals(reason, message)
+        }
+    };
+    Stop::new(problem, Then::Retry)
 }
 
 /// What the Secret was made of stays true, whatever fails meanwhile.

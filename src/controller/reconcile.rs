@@ -1,19 +1,19 @@
 //! The path of a request, top to bottom: resolve and decide, fetch, render, write, record.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use super::circumstances::Weighing;
 use super::examine::{Examined, Knowledge, Upstream};
-use super::outcome::{Delivered, Ended, Stop, Unended, basis, behind};
+use super::outcome::{Delivered, Ended, Stop, Unended, basis, behind, unwritten};
 use super::queue::{Next as Then, ParkKey, Worker};
 use super::record::Memory;
 use super::subject::Subject;
 use super::tally::Tally;
 use super::warm::Warmer;
 use crate::api::{Occasion, Reason, Source};
-use crate::audit::{AuditSink, Entry};
+use crate::audit::Audit;
 use crate::connect::Class;
 use crate::fetch::{Fallback, Fetcher, Order, Reach, Values};
 use crate::index::ObjectKey;
@@ -33,7 +33,7 @@ pub(super) struct Reconciler {
     pub(super) warmer: Warmer,
     pub(super) secrets: SecretWriter,
     pub(super) statuses: StatusWriter,
-    pub(super) audit: AuditSink,
+    pub(super) audit: Audit,
     pub(super) events: EventSink,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tally: Arc<Tally>,
@@ -52,6 +52,7 @@ impl Reconciler {
         if self.knowledge.is_elsewhere(&entry.server) {
             return Then::Done;
         }
+        self.tally.seen(key);
         let subject = match self.subject(key, entry.clone()) {
             Ok(subject) => subject,
             Err(problem) => {
@@ -59,6 +60,11 @@ impl Reconciler {
                 return self.record(key, &entry, report, None, Then::Done).await;
             }
         };
+        if let Err(problem) = self.close_intent(&subject).await {
+            let has_secret = self.has_good_secret(&subject).await;
+            let report = self.report(&entry, None, has_secret, Next::Failed(problem), None);
+            return self.record(key, &entry, report, None, Then::Retry).await;
+        }
         if subject.spec.is_suspended() {
             let report = self.report(&entry, None, false, Next::Suspended, None);
             return self.record(key, &entry, report, None, Then::Done).await;
@@ -81,7 +87,7 @@ impl Reconciler {
                 (Some(refusal.decision), outcome)
             }
             Examined::Decided(Verdict::Held(hold), upstream) => {
-                let outcome = self.hold(&subject, &hold, &upstream);
+                let outcome = self.hold(&subject, &hold, &upstream).await;
                 (Some(hold.decision), outcome)
             }
             Examined::Decided(Verdict::Granted(grant), upstream) => {
@@ -158,7 +164,7 @@ impl Reconciler {
             worker.charge(calls.saturating_add(1));
             worker.lend()
         });
-        let record = match self.audit_grant(subject, &grant) {
+        let record = match self.audit_grant(subject, &grant).await {
             Ok(record) => record,
             Err(problem) => return Ok(Ended::failed(problem, Then::Retry)),
         };
@@ -171,7 +177,7 @@ impl Reconciler {
         }
         let ended = match (&order, &trouble) {
             (Some(order), _) => match self.fetch_and_write(subject, order).await? {
-                Ok(delivered) => return Ok(self.written(subject, grant, delivered, record)),
+                Ok(delivered) => return Ok(self.written(subject, grant, delivered, record).await),
                 Err(Stop { problem, then }) => Ended::failed(problem, then),
             },
             (None, _) if is_foreign => {
@@ -183,7 +189,8 @@ impl Reconciler {
             (None, Some(trouble)) => self.troubled(subject, trouble),
             (None, None) => {
                 self.warmer.offer(subject.key, &grant, upstream, subject.staleness);
-                return Ok(self.confirmed(subject, grant.facts(), grant.decision(), record));
+                let (facts, decision) = (grant.facts(), grant.decision());
+                return Ok(self.confirmed(subject, facts, decision, record).await);
             }
         };
         Ok(Ended { record, ..ended })
@@ -241,38 +248,26 @@ impl Reconciler {
         })?;
         let stale = values.stale().cloned();
         drop(values);
-        let written = self
-            .secrets
-            .write(
-                &rendered,
-                &subject.signer,
-                subject.receipt.as_ref(),
-                &basis(&subject.rendering, &rendered.item_versions()),
-                || {
-                    let standing = self.confirm(subject.key, grant)?;
-                    let intent = Entry::intent(grant.facts(), grant.decision());
-                    self.audit.record(&intent).map_err(|_| Unconfirmed::Unrecorded)?;
-                    Ok(standing)
-                },
-            )
-            .await
-            .map_err(|error| {
-                let reason = error.reason();
-                let (problem, then) = match reason {
-                    Reason::SecretNotOwned => {
-                        (Problem::stalled(reason, error.to_string()), Then::Retry)
-                    }
-                    _ if matches!(error, WriteError::Immutable(_)) => {
-                        (Problem::stalled(reason, error.to_string()), Then::Retry)
-                    }
-                    _ if matches!(error, WriteError::Unknown(_)) => {
-                        (Problem::tolerable(reason, error.to_string(), super::now()), Then::Retry)
-                    }
-                    _ => (Problem::heals(reason, error.to_string()), Then::Retry),
-                };
-                Stop::new(problem, then)
-            })?;
-        let record = self.audit_write(subject.key, grant, &written, rendered.source());
+        let intent = OnceLock::new();
+        let basis = basis(&subject.rendering, &rendered.item_versions());
+        let written = self.secrets.write(
+            &rendered,
+            (&subject.signer, subject.receipt.as_ref(), &basis),
+            || self.confirm(subject.key, grant),
+            || async {
+                let id = self.audit_intent(subject, grant, "write").await?;
+                Ok(intent.get_or_init(|| id).clone())
+            },
+        );
+        let mut written = match written.await {
+            Ok(written) => written,
+            Err(error) => {
+                let recorded = intent.get().and_then(Option::as_deref);
+                self.audit_unwritten(subject, grant, recorded, &error).await;
+                return Err(unwritten(&error));
+            }
+        };
+        let record = self.audit_write(subject, grant, &mut written, rendered.source()).await;
         // What was withdrawn while the write was on its way is found here, or a little later by `refuse`.
         let withdrawn = self.confirm(subject.key, grant).err() == Some(Unconfirmed::Withdrawn);
         if written.change == SecretChange::Created && withdrawn {

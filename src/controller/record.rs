@@ -1,4 +1,4 @@
-//! What a reconcile leaves behind: audit lines, the one status write, Events, and what is remembered.
+//! What a reconcile leaves behind: the one status write, Events, and what is remembered.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -9,11 +9,10 @@ use super::outcome::Ended;
 use super::queue::Next as Then;
 use super::reconcile::Reconciler;
 use super::subject::Subject;
-use crate::api::{Outcome, Reason, Source};
-use crate::audit::{Entry, SecretLine};
+use crate::api::{Outcome, Reason};
 use crate::index::{ObjectKey, RequestEntry};
 use crate::kube_io::ApiError;
-use crate::policy::{Decision, Facts, Grant, ItemIdentity, RequestFacts};
+use crate::policy::{Decision, Grant, ItemIdentity};
 use crate::secret::{SecretChange, Written};
 use crate::status::{Next, Note, Problem, Report, restates};
 
@@ -26,40 +25,20 @@ pub(super) struct Memory {
     pub(super) lagging: Option<SystemTime>,
     /// Its Secret was created just now, under this digest.
     pub(super) created: Option<(Written, Instant)>,
+    /// The intent that was closed last, until a receipt says so.
+    pub(super) closed: Option<String>,
+}
+
+impl Memory {
+    fn is_empty(&self) -> bool {
+        self.refused.is_none()
+            && self.lagging.is_none()
+            && self.created.is_none()
+            && self.closed.is_none()
+    }
 }
 
 impl Reconciler {
-    pub(super) fn audit_grant(
-        &self,
-        subject: &Subject<'_>,
-        grant: &Grant,
-    ) -> Result<Option<String>, Problem> {
-        let (facts, decision) = (grant.facts(), grant.decision());
-        let entry = Entry::decision(&facts.request, Some(facts), decision);
-        let record = self.audit_decision(subject, &entry, decision)?;
-        if record.is_some() {
-            self.metrics.decided(decision.outcome, decision.reason);
-        }
-        Ok(record)
-    }
-
-    /// Records a decision that differs from the one in the status.
-    pub(super) fn audit_decision(
-        &self,
-        subject: &Subject<'_>,
-        entry: &Entry<'_>,
-        decision: &Decision,
-    ) -> Result<Option<String>, Problem> {
-        let known = subject.status.as_ref().and_then(|s| s.decision.as_ref());
-        if known.is_some_and(|known| restates(known, decision)) {
-            return Ok(None);
-        }
-        match self.audit.record(entry) {
-            Ok(id) => Ok(Some(id)),
-            Err(error) => Err(Problem::heals(Reason::AuditFailed, error.to_string())),
-        }
-    }
-
     pub(super) fn report(
         &self,
         entry: &RequestEntry,
@@ -94,7 +73,11 @@ impl Reconciler {
             match self.statuses.write(key, &entry, &report).await {
                 Ok(()) => {
                     let created = created.map(|(_, written)| (written, Instant::now()));
-                    self.with_memory(key, |m| m.created = created.or(m.created.take()));
+                    let has_receipt = matches!(report.next, Next::Synced(_) | Next::Served(..));
+                    self.with_memory(key, |m| {
+                        m.created = created.or(m.created.take());
+                        m.closed = m.closed.take().filter(|_| !has_receipt);
+                    });
                     return then;
                 }
                 Err(ApiError::Conflict | ApiError::NotFound) => {}
@@ -134,118 +117,6 @@ impl Reconciler {
             }
         }
         Then::Retry
-    }
-
-    /// Deletes a Secret that was created under a grant that had been withdrawn by then, and records it.
-    /// Says whether it is settled: gone, or not the one that was written.
-    pub(super) async fn take_back(
-        &self,
-        key: &ObjectKey,
-        written: &Written,
-        request: &RequestFacts,
-        facts: Option<&Facts>,
-        decision: &Decision,
-    ) -> bool {
-        let secret = ObjectKey::new(&key.namespace, &request.secret_name);
-        match self.secrets.take_back(&secret, written).await {
-            Ok(false) => true,
-            Ok(true) => {
-                self.audit_change(
-                    key,
-                    request,
-                    facts,
-                    decision,
-                    &written.receipt.secret_uid,
-                    ("taken back", written.source),
-                );
-                true
-            }
-            Err(error) => {
-                tracing::error!(request = %key, %error, "a Secret written under a withdrawn grant stays for now");
-                false
-            }
-        }
-    }
-
-    /// Deletes a request's Secret, if it is the operator's own, and records it. Says whether it is gone.
-    pub(super) async fn delete_secret(
-        &self,
-        subject: &Subject<'_>,
-        request: &RequestFacts,
-        facts: Option<&Facts>,
-        decision: &Decision,
-    ) -> Result<bool, ApiError> {
-        let secret = ObjectKey::new(&subject.key.namespace, &request.secret_name);
-        let receipt = subject.receipt.as_ref();
-        let deleted = self.secrets.delete(&secret, &request.name, &subject.signer, receipt).await?;
-        if let Some(uid) = &deleted {
-            let source = subject.status.as_ref().and_then(|s| s.sync.as_ref()).map(|s| s.source);
-            let change = ("deleted", source.unwrap_or(Source::Connect));
-            self.audit_change(subject.key, request, facts, decision, uid, change);
-        }
-        Ok(deleted.is_some())
-    }
-
-    /// Records what a write changed.
-    pub(super) fn audit_write(
-        &self,
-        key: &ObjectKey,
-        grant: &Grant,
-        written: &Written,
-        source: Source,
-    ) -> Option<String> {
-        if written.change == SecretChange::None {
-            return None;
-        }
-        let (facts, uid) = (grant.facts(), &written.receipt.secret_uid);
-        self.audit_change(
-            key,
-            &facts.request,
-            Some(facts),
-            grant.decision(),
-            uid,
-            (written.change.as_str(), source),
-        )
-    }
-
-    /// Records that a Secret which was made of one source is as another one has it, without a write.
-    pub(super) fn audit_source(
-        &self,
-        subject: &Subject<'_>,
-        (facts, decision): (&Facts, &Decision),
-        uid: &str,
-        source: Source,
-    ) -> Option<String> {
-        let before = subject.status.as_ref()?.sync.as_ref()?.source;
-        if before == source {
-            return None;
-        }
-        let (request, change) = (&facts.request, SecretChange::Confirmed.as_str());
-        self.audit_change(subject.key, request, Some(facts), decision, uid, (change, source))
-    }
-
-    /// Records a change of the Secret, and counts it.
-    fn audit_change(
-        &self,
-        key: &ObjectKey,
-        request: &RequestFacts,
-        facts: Option<&Facts>,
-        decision: &Decision,
-        uid: &str,
-        (change, source): (&'static str, Source),
-    ) -> Option<String> {
-        self.metrics.secret_changed(change);
-        let source = source.as_str();
-        let token = self.knowledge.servers.token_id(&request.server);
-        let token = token.as_deref();
-        let secret = SecretLine { name: &request.secret_name, uid, change, source, token };
-        match self.audit.record(&Entry::write(request, facts, decision, secret)) {
-            Ok(id) => Some(id),
-            Err(error) => {
-                tracing::error!(request = %key, %error, change, "a change of a Secret was not recorded");
-                None
-            }
-        }
     }
 
     /// Sends an Event for a decision that alerts and was not taken before.
@@ -318,10 +189,7 @@ impl Reconciler {
     ) -> T {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let value = change(memory.entry(key.clone()).or_default());
-        if memory
-            .get(key)
-            .is_some_and(|m| m.refused.is_none() && m.lagging.is_none() && m.created.is_none())
-        {
+        if memory.get(key).is_some_and(Memory::is_empty) {
             memory.remove(key);
         }
         value
@@ -357,7 +225,7 @@ impl Reconciler {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.retain(|_, m| {
             m.created = m.created.take().filter(|(_, at)| at.elapsed() < window);
-            m.created.is_some() || m.refused.is_some() || m.lagging.is_some()
+            !m.is_empty()
         });
     }
 

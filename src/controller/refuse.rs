@@ -24,17 +24,11 @@ impl Reconciler {
             &subject.spec,
         );
         let problem = Problem::refused(&refusal.decision);
-        let record = match self.audit_decision(
-            subject,
-            &Entry::decision(&request, refusal.facts.as_deref(), &refusal.decision),
-            &refusal.decision,
-        ) {
+        let entry = Entry::decision(&request, refusal.facts.as_deref(), &refusal.decision);
+        let record = match self.audit_decision(subject, entry, &refusal.decision).await {
             Ok(record) => record,
             Err(problem) => return Ended::failed(problem, Then::Retry),
         };
-        if record.is_some() {
-            self.metrics.decided(refusal.decision.outcome, refusal.decision.reason);
-        }
         // A policy that cannot be evaluated takes nothing back: it does not say that the grant was wrong.
         let is_denial = refusal.lasts
             && !matches!(problem.reason, Reason::PolicyInvalid | Reason::PolicyUnreadable);
@@ -85,37 +79,27 @@ impl Reconciler {
             return Ok(false);
         };
         let (facts, decision) = (refusal.facts.as_deref(), &refusal.decision);
-        if let Some(facts) = facts {
-            let intent = Entry::intent(facts, decision);
-            self.audit
-                .record(&intent)
-                .map_err(|error| Problem::heals(Reason::AuditFailed, error.to_string()))?;
-        }
-        match self.delete_secret(subject, request, facts, decision).await {
-            Ok(is_gone) => Ok(is_gone),
-            Err(error) => Err(Problem::heals(
-                Reason::WriteFailed,
-                format!(
-                    "the request is denied, and Secret {} was not deleted: {error}",
-                    request.secret_name
-                ),
-            )),
-        }
+        self.delete_secret(subject, request, facts, decision).await
     }
 
     /// What was granted stays; nothing is read or written, unless there is nothing to be done.
-    pub(super) fn hold(&self, subject: &Subject<'_>, hold: &Hold, upstream: &Upstream) -> Ended {
+    pub(super) async fn hold(
+        &self,
+        subject: &Subject<'_>,
+        hold: &Hold,
+        upstream: &Upstream,
+    ) -> Ended {
         let Hold { decision, facts, why } = hold;
         let request = &facts.request;
         let entry = Entry::decision(request, Some(facts), decision);
-        let record = match self.audit_decision(subject, &entry, decision) {
+        let record = match self.audit_decision(subject, entry, decision).await {
             Ok(record) => record,
             Err(problem) => return Ended::failed(problem, Then::Retry),
         };
         match self.knowledge.trouble(&upstream.server.view(), facts) {
             Some(trouble) => Ended { record, ..self.troubled(subject, &trouble) },
             None if self.is_current(subject, facts) => {
-                self.confirmed(subject, facts, decision, record)
+                self.confirmed(subject, facts, decision, record).await
             }
             None => {
                 self.metrics.held();

@@ -1,7 +1,7 @@
 //! The request that a reconcile is about, and what is known of its Secret.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::outcome::{is_basis_of, rendering};
 use super::reconcile::Reconciler;
@@ -26,6 +26,7 @@ pub(super) struct Subject<'a> {
     pub(super) spec_id: String,
     /// Whether the spec as it is was granted before.
     pub(super) occasion: Occasion,
+    pub(super) started: Instant,
     /// How long its Secret counts as good in an outage.
     pub(super) max_staleness: Duration,
     /// The same for values that are kept.
@@ -70,6 +71,7 @@ impl Reconciler {
             },
             spec_id,
             rendering: rendering(&entry.uid, &spec),
+            started: Instant::now(),
             max_staleness: self.knowledge.max_staleness(&spec),
             staleness: self.knowledge.staleness(&spec),
             entry,

@@ -34,6 +34,11 @@ impl Tally {
         self.lock().insert(key.clone(), results.collect());
     }
 
+    /// A request was looked at, whether or not it could be decided on.
+    pub(super) fn seen(&self, key: &ObjectKey) {
+        self.lock().entry(key.clone()).or_default();
+    }
+
     /// A request is gone.
     pub(super) fn forget(&self, key: &ObjectKey) {
         self.lock().remove(key);

@@ -3,11 +3,12 @@
 
 mod profiles;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use json_patch::Patch as Operations;
-use k8s_openapi::api::core::v1::{ObjectReference, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
@@ -151,6 +152,46 @@ impl KubeIo {
         };
         let api: Api<Secret> = self.namespaced(key);
         self.send("Secret", "delete", api.delete(&key.name, &params)).await.map(|_| ())
+    }
+
+    /// Reads a ConfigMap, if there is one.
+    ///
+    /// # Errors
+    /// When the API server does not answer as it should.
+    pub async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMap>, ApiError> {
+        let api: Api<ConfigMap> = self.namespaced(key);
+        self.send("ConfigMap", "get", api.get_opt(&key.name)).await
+    }
+
+    /// Creates a ConfigMap.
+    ///
+    /// # Errors
+    /// [`ApiError::AlreadyExists`] when there is one of that name.
+    pub async fn create_config_map(
+        &self,
+        key: &ObjectKey,
+        config_map: &ConfigMap,
+    ) -> Result<(), ApiError> {
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let api: Api<ConfigMap> = self.namespaced(key);
+        self.send("ConfigMap", "create", api.create(&params, config_map)).await.map(|_| ())
+    }
+
+    /// Replaces the data of the ConfigMap of a UID and resourceVersion.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] when it is not the one that was read.
+    pub async fn patch_config_map(
+        &self,
+        key: &ObjectKey,
+        expected: &Expected,
+        data: BTreeMap<String, String>,
+    ) -> Result<(), ApiError> {
+        let operations = vec![json!({"op": "add", "path": "/data", "value": data})];
+        let (params, patch) = (params(), Patch::Json::<()>(guarded(expected, operations)?));
+        let api: Api<ConfigMap> = self.namespaced(key);
+        self.send("ConfigMap", "patch", api.patch(&key.name, &params, &patch)).await.map(|_| ())
     }
 
     /// Reads a request, if there is one.

@@ -7,7 +7,7 @@ use kube::Resource as _;
 use serde_json::{Value, json};
 use zeroize::Zeroize as _;
 
-use super::{CONTENT_TAG, Content, ITEM_VERSIONS, OWNER_TAG, Proof, Signer};
+use super::{AUDIT_RECORD, CONTENT_TAG, Content, ITEM_VERSIONS, OWNER_TAG, Proof, Signer};
 use crate::api::{CredentialRequest, MANAGED_LABEL, OnRequestDeletion, Source};
 use crate::index::{ObjectKey, SecretEntry};
 use crate::render::Rendered;
@@ -73,14 +73,16 @@ impl<'r> Desired<'r> {
         ]
     }
 
-    pub(super) fn secret(&self) -> Secret {
-        let annotations = self.annotations().map(|(key, value)| (key.to_owned(), value.to_owned()));
+    /// The Secret as it is created; `record` names the intent.
+    pub(super) fn secret(&self, record: Option<&str>) -> Secret {
+        let annotations = self.annotations().into_iter().chain(record.map(|r| (AUDIT_RECORD, r)));
+        let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
         Secret {
             metadata: ObjectMeta {
                 name: Some(self.key.name.to_string()),
                 namespace: Some(self.key.namespace.to_string()),
                 labels: Some(BTreeMap::from([(MANAGED_LABEL.to_owned(), "true".to_owned())])),
-                annotations: Some(BTreeMap::from(annotations)),
+                annotations: Some(annotations.collect()),
                 owner_references: Some(self.owner_references.clone()).filter(|o| !o.is_empty()),
                 ..ObjectMeta::default()
             },
@@ -100,7 +102,7 @@ impl<'r> Desired<'r> {
     }
 
     /// All of it as JSON patch operations: the data as a whole, of the metadata only what is ours.
-    pub(super) fn operations(&self, secret: &Secret) -> Vec<Value> {
+    pub(super) fn operations(&self, secret: &Secret, record: Option<&str>) -> Vec<Value> {
         let add = |path: &str, value: Value| json!({"op": "add", "path": path, "value": value});
         let mut operations = Vec::new();
         if secret.metadata.labels.is_none() {
@@ -112,6 +114,14 @@ impl<'r> Desired<'r> {
         operations.push(add(&pointer("labels", MANAGED_LABEL), json!("true")));
         for (key, value) in self.annotations() {
             operations.push(add(&pointer("annotations", key), json!(value)));
+        }
+        let annotations = secret.metadata.annotations.as_ref();
+        if let Some(record) = record {
+            operations.push(add(&pointer("annotations", AUDIT_RECORD), json!(record)));
+        } else if annotations.is_some_and(|a| a.contains_key(AUDIT_RECORD)) {
+            // An earlier write's.
+            let path = pointer("annotations", AUDIT_RECORD);
+            operations.push(json!({"op": "remove", "path": path}));
         }
         operations.push(add("/metadata/ownerReferences", json!(self.owner_references)));
         operations.push(add("/data", json!(self.byte_strings())));

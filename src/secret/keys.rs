@@ -43,8 +43,8 @@ pub enum KeyError {
 /// When the Secret can be neither read nor made, or holds what is no key. A key is never replaced.
 pub async fn load_or_create_keys(io: &KubeIo, namespace: &str) -> Result<LoadedKeys, KeyError> {
     let key = ObjectKey::new(namespace, KEY_SECRET);
-    if let Some(secret) = io.secret(&key).await? {
-        return parse(secret);
+    if let Some(keys) = load_keys(io, namespace).await? {
+        return Ok(keys);
     }
     let mut bytes = Zeroizing::new(vec![0; MasterKeys::KEY_LEN]);
     rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(|_| KeyError::Random)?;
@@ -77,6 +77,14 @@ pub struct LoadedKeys {
     pub keys: MasterKeys,
     /// When their Secret was made.
     pub since: SystemTime,
+}
+
+/// Reads the master keys, if there are any.
+///
+/// # Errors
+/// When the Secret cannot be read, or holds what is no key.
+pub async fn load_keys(io: &KubeIo, namespace: &str) -> Result<Option<LoadedKeys>, KeyError> {
+    io.secret(&ObjectKey::new(namespace, KEY_SECRET)).await?.map(parse).transpose()
 }
 
 fn parse(secret: Secret) -> Result<LoadedKeys, KeyError> {

@@ -62,6 +62,12 @@ impl MasterKeys {
         ProfileSigner(self.derive(&["portcullis profiles v1", namespace]))
     }
 
+    /// The signer of the audit stream.
+    #[must_use]
+    pub fn audit_signer(&self) -> Signer {
+        self.derive(&["portcullis audit v1"])
+    }
+
     fn derive(&self, parts: &[&str]) -> Signer {
         let mut info = Vec::new();
         for part in parts {
@@ -80,7 +86,7 @@ impl MasterKeys {
     }
 }
 
-/// Signs and verifies for one request.
+/// Signs and verifies for one request, or for the audit stream.
 pub struct Signer {
     signing: String,
     keys: BTreeMap<String, Zeroizing<[u8; 32]>>,
@@ -147,6 +153,8 @@ pub struct Receipt {
     pub basis: String,
     /// A digest of the spec that was granted last.
     pub granted: String,
+    /// The id of the last intent to write it that the audit stream has the end of; empty where there is none.
+    pub record: String,
 }
 
 impl Signer {
@@ -178,12 +186,13 @@ impl Signer {
     #[must_use]
     pub fn receipt(&self, request_uid: &str, receipt: &Receipt) -> String {
         let clear = format!(
-            "{}.{}.{}.{}.{}",
+            "{}.{}.{}.{}.{}.{}",
             receipt.secret_uid,
             receipt.resource_version,
             receipt.content_tag.replace('.', ":"),
             receipt.basis,
-            receipt.granted
+            receipt.granted,
+            receipt.record
         );
         let tag = self.sign(&receipt_message(request_uid, &clear));
         format!("{tag}.{clear}")
@@ -205,7 +214,46 @@ impl Signer {
             content_tag: fields.next()?.replace(':', "."),
             basis: fields.next()?.to_owned(),
             granted: fields.next()?.to_owned(),
+            record: fields.next()?.to_owned(),
         })
+    }
+
+    /// The annotation that names the intent by which a Secret was written.
+    #[must_use]
+    pub fn audit_record(&self, namespace: &str, secret: &str, record: &str) -> String {
+        let tag = self.sign_parts(&[
+            b"record",
+            namespace.as_bytes(),
+            secret.as_bytes(),
+            record.as_bytes(),
+        ]);
+        format!("{record}.{tag}")
+    }
+
+    /// Reads that annotation back, if we wrote it for this Secret.
+    #[must_use]
+    pub fn read_audit_record<'t>(
+        &self,
+        namespace: &str,
+        secret: &str,
+        text: &'t str,
+    ) -> Option<&'t str> {
+        let (record, tag) = text.split_once('.')?;
+        let parts: [&[u8]; 4] =
+            [b"record", namespace.as_bytes(), secret.as_bytes(), record.as_bytes()];
+        (self.check_parts(tag, &parts) == Proof::Valid).then_some(record)
+    }
+
+    /// A tag over parts, none of which runs into the next.
+    #[must_use]
+    pub fn sign_parts(&self, parts: &[&[u8]]) -> String {
+        self.sign(&message(parts))
+    }
+
+    /// Verifies such a tag.
+    #[must_use]
+    pub fn check_parts(&self, tag: &str, parts: &[&[u8]]) -> Proof {
+        self.verify(tag, &message(parts))
     }
 
     fn sign(&self, message: &[u8]) -> String {
@@ -243,12 +291,16 @@ fn put(message: &mut Vec<u8>, part: &[u8]) {
     message.extend(part);
 }
 
-fn owner_message(namespace: &str, secret: &str, request: &str) -> Vec<u8> {
+fn message(parts: &[&[u8]]) -> Vec<u8> {
     let mut message = Vec::new();
-    for part in ["owner", namespace, secret, request] {
-        put(&mut message, part.as_bytes());
+    for part in parts {
+        put(&mut message, part);
     }
     message
+}
+
+fn owner_message(namespace: &str, secret: &str, request: &str) -> Vec<u8> {
+    message(&[b"owner", namespace.as_bytes(), secret.as_bytes(), request.as_bytes()])
 }
 
 fn content_message(content: Content<'_>) -> Zeroizing<Vec<u8>> {
@@ -268,11 +320,7 @@ fn content_message(content: Content<'_>) -> Zeroizing<Vec<u8>> {
 }
 
 fn receipt_message(request_uid: &str, clear: &str) -> Vec<u8> {
-    let mut message = Vec::new();
-    for part in ["receipt", request_uid, clear] {
-        put(&mut message, part.as_bytes());
-    }
-    message
+    message(&[b"receipt", request_uid.as_bytes(), clear.as_bytes()])
 }
 
 #[cfg(test)]
@@ -351,6 +399,7 @@ mod tests {
             content_tag: signer.owner_tag("a", "b", "c"),
             basis: "abc".to_owned(),
             granted: "def".to_owned(),
+            record: "stream-7".to_owned(),
         };
         let text = signer.receipt("uid-1", &receipt);
         assert_eq!(signer.read_receipt("uid-1", &text), Some(receipt));
@@ -368,6 +417,17 @@ mod tests {
         assert_eq!(master.profile_signer("other").check(&tag, profile), Proof::Invalid);
         assert_eq!(master.signer("shop", "").verify(&tag, profile), Proof::Invalid);
         assert_eq!(keys(2).profile_signer("shop").check(&tag, profile), Proof::UnknownKey);
+    }
+
+    #[test]
+    fn the_name_of_an_intent_is_read_back_off_its_secret_alone() {
+        let signer = keys(1).signer("shop", "orders");
+        let text = signer.audit_record("shop", "orders", "stream-7");
+        assert_eq!(signer.read_audit_record("shop", "orders", &text), Some("stream-7"));
+        assert_eq!(signer.read_audit_record("shop", "other", &text), None);
+        let forged = text.replace("stream-7", "stream-8");
+        assert_eq!(signer.read_audit_record("shop", "orders", &forged), None);
+        assert_eq!(signer.read_audit_record("shop", "orders", "stream-7"), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
+use tokio::sync::OnceCell;
 use zeroize::Zeroize as _;
 
 use super::desired::{Desired, tag_if_whole};
@@ -59,6 +60,17 @@ pub struct Written {
     pub receipt: Receipt,
     /// Where the values came from.
     pub source: Source,
+    /// The intent that it was written by, where there is one.
+    pub intent: Option<String>,
+}
+
+/// Permission to send one write, given just before it.
+struct Permission<'g> {
+    _standing: Standing<'g>,
+    /// The intent that was recorded.
+    intent: Option<String>,
+    /// The annotation that names it.
+    named: Option<String>,
 }
 
 /// Why the Secret was not written.
@@ -104,6 +116,12 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// Whether it is known that nothing was written: an answer that did not come says neither.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        !matches!(self, Self::Api(_, ApiError::TimedOut | ApiError::Unreachable))
+    }
+
     /// The condition's reason.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -123,35 +141,46 @@ impl SecretWriter {
         Self { io, index }
     }
 
-    /// Brings the grant's Secret to what was rendered. `confirm` is asked just before each write whether
-    /// the grant still stands; `basis` goes into the receipt.
+    /// Brings the grant's Secret to what was rendered. Before the first write `intend` records it; `confirm` is
+    /// asked before that and just before each write whether the grant still stands. `basis` goes into the receipt.
     ///
     /// # Errors
     /// When the Secret is not this request's, the grant was withdrawn, or the API server does not do it.
     /// Nothing was written then.
-    pub async fn write<'g>(
+    pub async fn write<'g, F>(
         &self,
         rendered: &Rendered<'g>,
-        signer: &Signer,
-        receipt: Option<&Receipt>,
-        basis: &str,
+        (signer, receipt, basis): (&Signer, Option<&Receipt>, &str),
         confirm: impl Fn() -> Result<Standing<'g>, Unconfirmed>,
-    ) -> Result<Written, WriteError> {
+        intend: impl Fn() -> F,
+    ) -> Result<Written, WriteError>
+    where
+        F: Future<Output = Result<Option<String>, Unconfirmed>>,
+    {
         let desired = Desired::new(rendered, signer, basis);
         let api = |error| WriteError::Api(desired.key.clone(), error);
-        let standing = || {
-            confirm().map_err(|why| match why {
-                Unconfirmed::Withdrawn => WriteError::Withdrawn(desired.key.clone()),
-                Unconfirmed::Unknown => WriteError::Unknown(desired.key.clone()),
-                Unconfirmed::Unrecorded => WriteError::Unrecorded(desired.key.clone()),
-            })
+        let unconfirmed = |why| match why {
+            Unconfirmed::Withdrawn => WriteError::Withdrawn(desired.key.clone()),
+            Unconfirmed::Unknown => WriteError::Unknown(desired.key.clone()),
+            Unconfirmed::Unrecorded => WriteError::Unrecorded(desired.key.clone()),
+        };
+        let intent = OnceCell::new();
+        let permission = async || {
+            confirm().map_err(unconfirmed)?;
+            let intent = intent.get_or_try_init(&intend).await.map_err(unconfirmed)?.clone();
+            // That took its time.
+            let standing = confirm().map_err(unconfirmed)?;
+            let named = intent.as_deref().map(|record| {
+                signer.audit_record(&desired.key.namespace, &desired.key.name, record)
+            });
+            Ok(Permission { _standing: standing, intent, named })
         };
         let mut existing = match self.index.secret(&desired.key) {
             Some(_) => self.io.secret(&desired.key).await.map_err(api)?,
             None => None,
         };
         if existing.is_none() {
-            match self.create(&standing()?, &desired).await {
+            match self.create(permission().await?, &desired).await {
                 // What exists without our label is in no watch of ours: look whose it is.
                 Err(ApiError::AlreadyExists) => {
                     existing = self.io.secret(&desired.key).await.map_err(api)?;
@@ -163,7 +192,7 @@ impl SecretWriter {
         let Some(mut secret) = existing else {
             return Err(api(ApiError::Conflict));
         };
-        let result = self.update(&standing, &desired, signer, receipt, &secret).await;
+        let result = self.update(&permission, &desired, (signer, receipt), &secret).await;
         wipe(&mut secret);
         result
     }
@@ -258,23 +287,27 @@ impl SecretWriter {
 
     async fn create(
         &self,
-        _standing: &Standing<'_>,
+        permission: Permission<'_>,
         desired: &Desired<'_>,
     ) -> Result<Written, ApiError> {
-        let mut secret = desired.secret();
+        let mut secret = desired.secret(permission.named.as_deref());
         let created = self.io.create_secret(&desired.key, &secret).await;
         wipe(&mut secret);
-        self.written(desired, SecretChange::Created, desired.content_tag.clone(), created?)
+        let tag = desired.content_tag.clone();
+        let written = self.written(desired, SecretChange::Created, tag, created?)?;
+        Ok(Written { intent: permission.intent, ..written })
     }
 
-    async fn update<'g>(
+    async fn update<'g, F>(
         &self,
-        standing: &impl Fn() -> Result<Standing<'g>, WriteError>,
+        permission: &impl Fn() -> F,
         desired: &Desired<'_>,
-        signer: &Signer,
-        receipt: Option<&Receipt>,
+        (signer, receipt): (&Signer, Option<&Receipt>),
         secret: &Secret,
-    ) -> Result<Written, WriteError> {
+    ) -> Result<Written, WriteError>
+    where
+        F: Future<Output = Result<Permission<'g>, WriteError>>,
+    {
         let api = |error| WriteError::Api(desired.key.clone(), error);
         let entry =
             SecretEntry::from_meta(&secret.metadata).ok_or_else(|| api(ApiError::Conflict))?;
@@ -311,17 +344,23 @@ impl SecretWriter {
             (None, _) if receipt.is_some_and(|r| r.basis != desired.basis) => SecretChange::Updated,
             (None, _) => SecretChange::Repaired,
         };
-        let _standing = standing()?;
+        let permission = permission().await?;
         let expected = Expected {
             uid: entry.uid.to_string(),
             resource_version: entry.resource_version.to_string(),
         };
         let patched = self
             .io
-            .patch_secret(&desired.key, &expected, desired.operations(secret))
+            .patch_secret(
+                &desired.key,
+                &expected,
+                desired.operations(secret, permission.named.as_deref()),
+            )
             .await
             .map_err(api)?;
-        self.written(desired, change, desired.content_tag.clone(), patched).map_err(api)
+        let tag = desired.content_tag.clone();
+        let written = self.written(desired, change, tag, patched).map_err(api)?;
+        Ok(Written { intent: permission.intent, ..written })
     }
 
     fn written(
@@ -339,9 +378,10 @@ impl SecretWriter {
             content_tag,
             basis: desired.basis.to_owned(),
             granted: desired.granted.clone(),
+            record: String::new(),
         };
         self.index.observe_secret(&desired.key, entry);
-        Ok(Written { change, receipt, source: desired.source })
+        Ok(Written { change, receipt, source: desired.source, intent: None })
     }
 }
 

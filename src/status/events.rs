@@ -1,8 +1,10 @@
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource as _;
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::{Event, EventType, Recorder};
 use tokio::sync::mpsc;
 
 use crate::api::{CredentialRequest, Reason};
@@ -10,8 +12,8 @@ use crate::index::ObjectKey;
 use crate::kube_io::KubeIo;
 use crate::telemetry::Metrics;
 
-/// An Event to be sent about a request. Events of equal reason and action within minutes are counted on
-/// the first one, whose text stays: what differs belongs into reason and action.
+/// An Event to be sent about a request. Events that are equal, text and all, are counted on the first one for
+/// some minutes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// The request.
@@ -53,8 +55,9 @@ pub fn event_queue(
     let (queue, mut notes) = mpsc::channel::<Note>(capacity);
     let sink = EventSink { queue, metrics: metrics.clone() };
     let task = async move {
-        let recorder = io.recorder();
+        let mut recorders = Recorders { io: io.clone(), known: HashMap::new() };
         while let Some(note) = notes.recv().await {
+            let recorder = recorders.of(&note);
             if let Err(error) = io.publish(&recorder, &event(&note), &reference(&note)).await {
                 metrics.event_dropped();
                 tracing::debug!(request = %note.key, %error, "an Event was not sent");
@@ -62,6 +65,34 @@ pub fn event_queue(
         }
     };
     (sink, task)
+}
+
+/// A recorder counts Events on the first one whatever their text, so that a new one would stand under an old text
+/// (`get_event_key` of kube's `Recorder`). Each text has a recorder of its own for as long as one counts.
+struct Recorders {
+    io: KubeIo,
+    known: HashMap<(String, Reason, &'static str, String), (Recorder, Instant)>,
+}
+
+/// How long a recorder counts.
+const COUNTS: Duration = Duration::from_secs(6 * 60);
+/// The most texts that are known. Beyond that, what is sent again is an Event of its own.
+const KNOWN: usize = 1024;
+
+impl Recorders {
+    fn of(&mut self, note: &Note) -> Recorder {
+        let key = (note.uid.clone(), note.reason, note.action, note.message.clone());
+        if !self.known.contains_key(&key) && self.known.len() >= KNOWN {
+            self.known.retain(|_, (_, used)| used.elapsed() < COUNTS);
+            if self.known.len() >= KNOWN {
+                self.known.clear();
+            }
+        }
+        let (recorder, used) =
+            self.known.entry(key).or_insert_with(|| (self.io.recorder(), Instant::now()));
+        *used = Instant::now();
+        recorder.clone()
+    }
 }
 
 /// The API server takes 1,024 bytes of note.

@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::CacheMetrics;
+use super::{AuditMetrics, CacheMetrics};
 use crate::api::{Outcome, Reason};
 
 /// Every metric of the operator. Labels come from closed sets, or name a ConnectServer.
@@ -40,7 +40,8 @@ pub struct Metrics {
     anomalies: Family<DetectorLabel, Counter>,
     profiles_rebuilt: Family<CauseLabel, Counter>,
     events_dropped: Counter,
-    audit_records: Counter,
+    /// The audit stream.
+    pub audit: AuditMetrics,
     /// What is fetched and kept.
     pub cache: CacheMetrics,
 }
@@ -140,7 +141,7 @@ impl Metrics {
             anomalies: Family::default(),
             profiles_rebuilt: Family::default(),
             events_dropped: Counter::default(),
-            audit_records: Counter::default(),
+            audit: AuditMetrics::new(),
             cache: CacheMetrics::new(),
         };
         metrics.register();
@@ -234,7 +235,7 @@ impl Metrics {
             "Kubernetes Events that were not sent",
             self.events_dropped.clone(),
         );
-        registry.register("audit_records", "Audit records written", self.audit_records.clone());
+        self.audit.register(registry);
         self.cache.register(registry);
     }
 
@@ -373,11 +374,6 @@ impl Metrics {
     /// An Event was dropped.
     pub fn event_dropped(&self) {
         self.events_dropped.inc();
-    }
-
-    /// An audit record was written.
-    pub fn audited(&self) {
-        self.audit_records.inc();
     }
 }
 

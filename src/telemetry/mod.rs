@@ -1,9 +1,11 @@
 //! Logs and metrics.
 
+mod audit;
 mod cache;
 mod logs;
 mod metrics;
 
+pub use audit::AuditMetrics;
 pub use cache::CacheMetrics;
 pub use logs::{LogError, LogFormat, init_logs};
 pub use metrics::Metrics;

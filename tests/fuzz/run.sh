@@ -24,7 +24,7 @@ else
   export RUSTC_BOOTSTRAP=1
 fi
 
-for target in reference item openssh; do
+for target in reference item openssh audit; do
   echo "==> $target for $seconds s"
   folders=("corpus/$target")
   if [[ -d seeds/$target ]]; then folders+=("seeds/$target"); fi

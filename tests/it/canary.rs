@@ -1,7 +1,5 @@
 //! The real program, run as a process: no value and no token is found in anything that it says, and it ends in order.
 
-pub(crate) mod program;
-
 use std::time::Duration;
 
 use portcullis::api::{CredentialRequest, Reason};
@@ -13,7 +11,7 @@ use portcullis_test_support::kube::api::ListParams;
 use portcullis_test_support::{Bed, wait};
 use serde_json::{Value, json};
 
-use program::Program;
+use crate::program::Program;
 
 const ITEM: &str = "GET /v1/vaults/{v}/items/{i}";
 
@@ -61,6 +59,34 @@ async fn readable(bed: &Bed, program: &Program) -> Vec<(String, String)> {
             secret.data = None;
             places.push((format!("Secret {:?}", secret.metadata.name), json!(secret).to_string()));
         }
+    }
+    places
+}
+
+/// What the commands make of the audit stream.
+async fn audited(bed: &Bed, program: &Program) -> Vec<(String, String)> {
+    let file = |end: &str| std::env::temp_dir().join(format!("{}.{end}", bed.class));
+    let (log, page) = (file("log"), file("html"));
+    std::fs::write(&log, program.stdout.text()).unwrap();
+    let (log_name, page_name) = (log.to_str().unwrap(), page.to_str().unwrap());
+    let mut places = Vec::new();
+    for args in [
+        vec!["list", log_name],
+        vec!["list", "-o", "json", log_name],
+        vec!["verify", log_name],
+        vec!["report", "-o", page_name, log_name],
+    ] {
+        let output = crate::audit::audit(Some(bed), &args).await;
+        let said = [output.stdout, output.stderr].concat();
+        // The operator goes on: the checkpoint may know of more by now.
+        let could = matches!(output.status.code(), Some(0 | 2));
+        assert!(could, "{args:?}: {}", String::from_utf8_lossy(&said));
+        places.push((format!("audit {}", args[0]), String::from_utf8_lossy(&said).into_owned()));
+    }
+    places.push(("the page for auditors".to_owned(), std::fs::read_to_string(&page).unwrap()));
+    assert!(places.iter().filter(|(_, text)| text.contains("orders-db")).count() >= 3);
+    for file in [log, page] {
+        std::fs::remove_file(file).unwrap();
     }
     places
 }
@@ -143,7 +169,8 @@ async fn a_value_is_found_nowhere_but_in_the_data_of_its_secret() {
     .await;
     let mut needles = vec![canary.clone()];
     needles.extend(base64_forms(&canary));
-    let places = readable(&bed, &program).await;
+    let mut places = readable(&bed, &program).await;
+    places.extend(audited(&bed, &program).await);
     for (place, text) in &places {
         for needle in &needles {
             if let Some(at) = text.find(needle.as_str()) {

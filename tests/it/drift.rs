@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use portcullis::api::{MANAGED_LABEL, OnRequestDeletion, Reason};
+use portcullis::secret::AUDIT_RECORD;
 use portcullis_test_support::k8s_openapi::api::core::v1::Secret;
 use portcullis_test_support::kube::ResourceExt as _;
 use portcullis_test_support::{Bed, TestOperator, condition, wait};
@@ -14,11 +15,12 @@ const ITEM_ROUTE: &str = "GET /v1/vaults/{v}/items/{i}";
 /// In how much time a repair must be done, on a machine that has more to do.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-/// What of a Secret is ours: everything but its version, what others may add, and the API server's own notes.
+/// What of a Secret is ours: everything but its version, what others may add, the API server's own notes, and the
+/// name of the write.
 fn ours(secret: &Secret) -> Value {
     let keep = |map: &BTreeMap<String, String>| -> BTreeMap<String, String> {
         map.iter()
-            .filter(|(k, _)| k.starts_with("portcullis.dev/"))
+            .filter(|(k, _)| k.starts_with("portcullis.dev/") && *k != AUDIT_RECORD)
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect()
     };
@@ -189,6 +191,12 @@ async fn where_nothing_changed_nothing_is_written_and_no_item_fetched() {
     }
     bed.wait_server_reason("Ready", Reason::Connected).await;
     bed.wait_policy(&bed.policy, "True").await;
+    wait::until("the policy to count", wait::WAIT, async || {
+        let policy = bed.policies().get(&bed.policy).await.map_err(|e| e.to_string())?;
+        let counts = policy.status.and_then(|status| status.requests);
+        if counts.is_some_and(|c| c.allowed == 1) { Ok(()) } else { Err(format!("{counts:?}")) }
+    })
+    .await;
     let (before, fetches) = (writes(&bed).await, bed.connect.requests().route(ITEM_ROUTE));
     let polls = bed.connect.requests().route("GET /v1/vaults");
     wait::until("four polls", wait::WAIT, async || {

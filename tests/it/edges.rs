@@ -34,7 +34,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("render", &["api", "connect", "fetch", "policy", "reference"]),
     ("secret", &["api", "index", "kube_io", "policy", "render"]),
     ("status", &["api", "index", "kube_io", "policy", "telemetry"]),
-    ("audit", &["policy", "telemetry"]),
+    ("audit", &["api", "index", "kube_io", "policy", "secret", "telemetry"]),
     (
         "controller",
         &[
@@ -67,6 +67,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "connect",
             "controller",
             "index",
+            "kube_io",
             "plan",
             "policy",
             "reference",

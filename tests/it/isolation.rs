@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::api::{CredentialRequest, Reason};
-use portcullis::audit::AuditSink;
+use portcullis::audit::{AuditConfig, OnFailure, StreamSink};
 use portcullis::connect::Proxy;
 use portcullis::controller::{CacheKeys, Operator, OperatorConfig};
 use portcullis::settings::Settings;
@@ -32,7 +32,10 @@ pub(crate) async fn operator_in(bed: &Bed, namespaces: &[&str]) -> Operator {
         namespaces: namespaces.iter().map(|&n| n.to_owned()).collect(),
         operator_namespace: bed.operator_namespace.clone(),
         settings: Settings::for_tests(),
-        audit: AuditSink::new(Box::new(std::io::sink()), metrics.clone()),
+        audit: AuditConfig {
+            sink: Box::new(StreamSink::new(Box::new(std::io::sink()))),
+            on_failure: OnFailure::Block,
+        },
         metrics,
     };
     let operator = Operator::start(config).await.expect("the operator starts");

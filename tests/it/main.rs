@@ -1,5 +1,6 @@
 //! Portcullis on real parts: a Kubernetes API server and a server that speaks 1Password Connect's API.
 
+mod audit;
 mod bed;
 mod behavior;
 mod cache;
@@ -13,6 +14,7 @@ mod deploy;
 mod docs;
 mod drift;
 mod edges;
+mod events;
 mod failures;
 mod fallback;
 mod faults;
@@ -24,6 +26,7 @@ mod looks;
 mod outage;
 mod path;
 mod persistence;
+mod program;
 mod races;
 mod references;
 mod restart;

@@ -58,7 +58,15 @@ two together; the tests run the operator with exactly these. */}}
   - delete  # records of the cache that are of no use any more
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [get, list, watch]  # certificate authorities
+  verbs:
+  - get     # certificate authorities; the checkpoint of the audit stream
+  - list    # certificate authorities, at start
+  - watch   # a rotated authority
+  - create  # the checkpoint of the audit stream, the first time
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [portcullis-audit]
+  verbs: [patch]  # the checkpoint of the audit stream
 # What each namespace was granted in the past. Nobody else writes these.
 - apiGroups: [portcullis.dev]
   resources: [accessprofiles]

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use portcullis_test_support::Bed;
 use portcullis_test_support::kube::config::{KubeConfigOptions, Kubeconfig};
 use portcullis_test_support::kube::{Client, Config};
-use portcullis_test_support::portcullis::audit::AuditSink;
+use portcullis_test_support::portcullis::audit::{AuditConfig, OnFailure, StreamSink};
 use portcullis_test_support::portcullis::connect::Proxy;
 use portcullis_test_support::portcullis::controller::{CacheKeys, Operator, OperatorConfig};
 use portcullis_test_support::portcullis::settings::Settings;
@@ -99,7 +99,10 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         cache_keys: CacheKeys::Ephemeral,
         environment: Arc::new(|_| None),
         settings: settings(faster),
-        audit: AuditSink::new(Box::new(std::io::sink()), metrics.clone()),
+        audit: AuditConfig {
+            sink: Box::new(StreamSink::new(Box::new(std::io::sink()))),
+            on_failure: OnFailure::Block,
+        },
         metrics,
     })
     .await?;

@@ -130,11 +130,12 @@ async fn idle(bed: &Bed, load: Load, figures: &mut Figures) -> anyhow::Result<()
 }
 
 /// Waits until the operator has written what it had to write: a status follows its Secret, and Events are
-/// written off the path. How often it has written by then.
+/// written off the path. How often it has written by then. Longer than the audit stream's checkpoint takes to follow,
+/// at a poll a second.
 async fn settled(bed: &Bed, load: Load) -> anyhow::Result<usize> {
     let mut written = writes(bed).await;
     until("end of the writes", load.patience(), async || {
-        more_polls(bed, 2, WAIT).await?;
+        more_polls(bed, 6, WAIT).await?;
         let now = writes(bed).await;
         Ok(std::mem::replace(&mut written, now) == now)
     })

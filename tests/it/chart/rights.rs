@@ -112,7 +112,7 @@ async fn the_chart_gives_the_rights_on_the_list_and_no_wildcard() {
 type Call = (&'static str, &'static str);
 
 /// In the namespace of a request, T, and in the operator's own, O.
-const NEEDED: [Call; 19] = [
+const NEEDED: [Call; 21] = [
     ("GET", "/apis/portcullis.dev/v1alpha1/connectservers"),
     ("GET", "/apis/portcullis.dev/v1alpha1/credentialpolicies"),
     ("PATCH", "/apis/portcullis.dev/v1alpha1/connectservers/x/status"),
@@ -129,12 +129,14 @@ const NEEDED: [Call; 19] = [
     ("GET", "/api/v1/namespaces/O/secrets"),
     ("POST", "/api/v1/namespaces/O/secrets"),
     ("GET", "/api/v1/namespaces/O/configmaps"),
+    ("POST", "/api/v1/namespaces/O/configmaps"),
+    ("PATCH", "/api/v1/namespaces/O/configmaps/portcullis-audit"),
     ("GET", "/apis/portcullis.dev/v1alpha1/namespaces/O/accessprofiles"),
     ("POST", "/apis/portcullis.dev/v1alpha1/namespaces/O/accessprofiles"),
     ("PUT", "/apis/portcullis.dev/v1alpha1/namespaces/O/accessprofiles/x"),
 ];
 
-const REFUSED: [Call; 40] = [
+const REFUSED: [Call; 39] = [
     // What is the operator's own, elsewhere.
     ("GET", "/apis/portcullis.dev/v1alpha1/namespaces/T/accessprofiles"),
     ("DELETE", "/apis/portcullis.dev/v1alpha1/namespaces/T/accessprofiles/x"),
@@ -164,7 +166,6 @@ const REFUSED: [Call; 40] = [
     ("POST", "/api/v1/namespaces"),
     ("DELETE", "/api/v1/namespaces/T"),
     ("GET", "/api/v1/namespaces/T/configmaps"),
-    ("POST", "/api/v1/namespaces/O/configmaps"),
     ("PATCH", "/api/v1/namespaces/O/configmaps/x"),
     // Pods, and what runs them.
     ("GET", "/api/v1/pods"),

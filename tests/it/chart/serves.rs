@@ -10,7 +10,7 @@ use portcullis::api::CredentialRequest;
 use portcullis_test_support::Bed;
 use serde_json::{Value, json};
 
-use crate::canary::program::{Program, Start};
+use crate::program::{Program, Start};
 
 /// A release of the chart in the cluster of a bed, with a ConnectServer for the bed's Connect.
 pub(super) struct Release<'b> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portcullis::audit::AuditSink;
+use portcullis::audit::{AuditConfig, OnFailure, Sink, StreamSink};
 use portcullis::connect::Proxy;
 use portcullis::controller::{CacheKeys, Operator, OperatorConfig};
 use portcullis::settings::Settings;
@@ -25,6 +25,10 @@ pub struct OperatorOptions {
     pub namespaces: Vec<String>,
     /// The variables of its environment.
     pub environment: BTreeMap<String, String>,
+    /// Where its audit records go, if not to [`TestOperator::audit`].
+    pub audit: Option<Box<dyn Sink>>,
+    /// What happens when they cannot be written.
+    pub on_audit_failure: OnFailure,
 }
 
 impl Default for OperatorOptions {
@@ -34,6 +38,8 @@ impl Default for OperatorOptions {
             cache_keys: CacheKeys::Ephemeral,
             namespaces: Vec::new(),
             environment: BTreeMap::new(),
+            audit: None,
+            on_audit_failure: OnFailure::Block,
         }
     }
 }
@@ -113,6 +119,8 @@ impl Bed {
     pub async fn operator_of(&self, options: OperatorOptions) -> TestOperator {
         let metrics = Arc::new(Metrics::new());
         let audit = AuditLines::default();
+        let sink =
+            options.audit.unwrap_or_else(|| Box::new(StreamSink::new(Box::new(audit.clone()))));
         let operator = Operator::start(OperatorConfig {
             client: self.service_account_client().await,
             controller_class: self.class.clone(),
@@ -123,7 +131,7 @@ impl Bed {
             cache_keys: options.cache_keys,
             environment: Arc::new(move |name| options.environment.get(name).cloned()),
             settings: options.settings,
-            audit: AuditSink::new(Box::new(audit.clone()), metrics.clone()),
+            audit: AuditConfig { sink, on_failure: options.on_audit_failure },
             metrics: metrics.clone(),
         })
         .await

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 pub(crate) struct Program {
     child: Child,
     address: String,
-    pub(super) stdout: Said,
+    pub(crate) stdout: Said,
     pub(crate) stderr: Said,
     kubeconfig: std::path::PathBuf,
 }
@@ -53,24 +53,36 @@ pub(crate) struct Start {
 }
 
 impl Program {
-    pub(super) async fn start(bed: &Bed) -> Self {
-        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let args = [
-            ["run", "--log=portcullis=trace,info", "--log-format=json"].map(str::to_owned).to_vec(),
-            vec![
-                format!("--controller-class={}", bed.class),
-                format!("--namespaces={}", bed.namespace),
-                format!("--operator-namespace={}", bed.operator_namespace),
-                format!("--listen={listen}"),
-            ],
-        ]
-        .concat();
+    pub(crate) async fn start(bed: &Bed) -> Self {
         let kubeconfig = bed.service_account_kubeconfig().await;
-        Self::start_as(Start { name: bed.class.clone(), args, env: vec![], kubeconfig, listen })
-            .await
+        let program = Self::spawn(bed, &kubeconfig, &[]);
+        program.ready().await;
+        program
+    }
+
+    /// The same with a kubeconfig and further flags, without a wait.
+    pub(crate) fn spawn(bed: &Bed, kubeconfig: &str, flags: &[&str]) -> Self {
+        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let mut args =
+            ["run", "--log=portcullis=trace,info", "--log-format=json"].map(str::to_owned).to_vec();
+        args.extend([
+            format!("--controller-class={}", bed.class),
+            format!("--namespaces={}", bed.namespace),
+            format!("--operator-namespace={}", bed.operator_namespace),
+            format!("--listen={listen}"),
+        ]);
+        args.extend(flags.iter().map(|&flag| flag.to_owned()));
+        let (name, kubeconfig) = (bed.class.clone(), kubeconfig.to_owned());
+        Self::spawn_as(Start { name, args, env: vec![], kubeconfig, listen })
     }
 
     pub(crate) async fn start_as(start: Start) -> Self {
+        let program = Self::spawn_as(start);
+        program.ready().await;
+        program
+    }
+
+    fn spawn_as(start: Start) -> Self {
         let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", start.name));
         std::fs::write(&kubeconfig, start.kubeconfig).unwrap();
         let address = start.listen;
@@ -88,7 +100,12 @@ impl Program {
             Said::listen(child.stdout.take().unwrap()),
             Said::listen(child.stderr.take().unwrap()),
         );
-        let program = Self { child, address, stdout, stderr, kubeconfig };
+        Self { child, address, stdout, stderr, kubeconfig }
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn ready(&self) {
+        let program = self;
         wait::until("/readyz to answer 200", wait::WAIT, async || {
             match program.get("/readyz").await {
                 Ok(answer) if answer.starts_with("HTTP/1.1 200") => Ok(()),
@@ -96,10 +113,14 @@ impl Program {
             }
         })
         .await;
-        program
     }
 
-    pub(super) async fn get(&self, path: &str) -> std::io::Result<String> {
+    /// SIGKILL, and the end of it.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(&self.address).await?;
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: portcullis\r\nConnection: close\r\n\r\n");
