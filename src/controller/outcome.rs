@@ -181,31 +181,26 @@ impl Reconciler {
                 let _ = server.look_again(&item.vault_id, || true);
             }
         }
-        let since = match class {
-            Class::Refused | Class::NotFound => {
-                self.with_memory(subject.key, |m| match &m.refused {
-                    Some((known, reason, since))
-                        if known == &**item && *reason == error.reason() =>
-                    {
-                        *since
-                    }
-                    _ => {
-                        let now = SystemTime::now();
-                        m.refused = Some(((**item).clone(), error.reason(), now));
-                        now
-                    }
-                })
-            }
+        let (now, confirm) = (SystemTime::now(), self.knowledge.settings.refusal_confirm);
+        let following = |before: Option<Trouble>| {
+            Trouble::following(before.as_ref(), error.clone(), now, now, confirm)
+        };
+        let trouble = match class {
+            Class::Refused | Class::NotFound => self.with_memory(subject.key, |m| {
+                let before = m.refused.take().filter(|(known, _)| known == &**item);
+                let trouble = following(before.map(|(_, trouble)| trouble));
+                m.refused = Some(((**item).clone(), trouble.clone()));
+                trouble
+            }),
             Class::Unavailable | Class::Invalid => {
                 self.interrupt_refusal(subject);
-                SystemTime::now()
+                following(None)
             }
             Class::Moved => {
                 self.with_memory(subject.key, |m| m.refused = None);
-                SystemTime::now()
+                following(None)
             }
         };
-        let trouble = Trouble { error: error.clone(), since };
         // A server that says when it can be asked again is taken at its word, within reason.
         let Settings { retry_first, retry_max, .. } = self.knowledge.settings;
         let then = match error.retry_after() {
@@ -231,10 +226,8 @@ impl Reconciler {
     pub(super) fn interrupt_refusal(&self, subject: &Subject<'_>) {
         let confirm = self.knowledge.settings.refusal_confirm;
         self.with_memory(subject.key, |m| {
-            if let Some((_, _, since)) = &mut m.refused
-                && since.elapsed().unwrap_or_default() < confirm
-            {
-                *since = SystemTime::now();
+            if let Some((_, trouble)) = &mut m.refused {
+                *trouble = trouble.interrupted(confirm);
             }
         });
     }

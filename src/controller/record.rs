@@ -16,12 +16,13 @@ use crate::kube_io::ApiError;
 use crate::policy::{Decision, Facts, Grant, ItemIdentity, RequestFacts};
 use crate::secret::{SecretChange, Written};
 use crate::status::{Next, Note, Problem, Report};
+use crate::vaults::Trouble;
 
 /// What is remembered of a request between reconciles; all of it may be lost.
 #[derive(Default)]
 pub(super) struct Memory {
-    /// The item of the request that Connect refuses, why, and since when without an interruption.
-    pub(super) refused: Option<(ItemIdentity, Reason, SystemTime)>,
+    /// The item of the request that Connect refuses.
+    pub(super) refused: Option<(ItemIdentity, Trouble)>,
     /// Since when Connect delivers an item in an older version than before.
     pub(super) lagging: Option<SystemTime>,
     /// Its Secret was created just now, under this digest.

@@ -77,6 +77,8 @@ pub enum Reach<'g> {
 /// Whether what stands in for values may serve.
 #[derive(Clone, Copy, Debug)]
 pub enum Fallback<'g> {
+    /// No, and nor may what is kept: 1Password refused it the last time that it could be asked.
+    Refused,
     /// No: there is a Secret, which stays as it is.
     HasSecret,
     /// There is none: the request's fallback Secret, if it names one, and the server's variables.
@@ -289,7 +291,9 @@ impl Fetcher {
             },
         };
         // Looked up again: somebody may have fetched it meanwhile.
-        let outage = (error.class() == Class::Unavailable).then(|| stale(look(), class, &error));
+        let is_outage = error.class() == Class::Unavailable;
+        let serves = is_outage && !matches!(order.fallback, Fallback::Refused);
+        let outage = serves.then(|| stale(look(), class, &error));
         outage.flatten().ok_or_else(|| FetchError::of(&error, identity))
     }
 

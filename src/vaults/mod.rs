@@ -4,8 +4,10 @@
 mod actor;
 mod server;
 mod snapshot;
+mod trouble;
 mod view;
 
 pub use server::{ActorConfig, InUse, Server};
 pub use snapshot::{Found, GoneVault, ListedItem, Listing, Snapshot, Unresolved, VaultEntry};
-pub use view::{Health, News, Trouble, View};
+pub use trouble::Trouble;
+pub use view::{Health, News, View};

@@ -21,13 +21,16 @@ pub struct GoneVault {
     pub vault: VaultEntry,
     /// Since when it is gone.
     pub since: SystemTime,
+    /// The last poll that it was not in; nothing where an outage came before that was believed.
+    missed: Option<SystemTime>,
 }
 
 impl GoneVault {
-    /// How long it has been gone.
+    /// How long it has been gone, by what polls said: time in which nobody asked makes it no truer.
     #[must_use]
     pub fn lasted(&self) -> Duration {
-        self.since.elapsed().unwrap_or_default()
+        let missed = self.missed.and_then(|at| at.duration_since(self.since).ok());
+        missed.unwrap_or_default()
     }
 }
 
@@ -106,6 +109,8 @@ pub enum Unresolved {
         vault_name: Arc<str>,
         /// Since when.
         since: SystemTime,
+        /// How long that has lasted, by what 1Password said.
+        lasted: Duration,
     },
     /// Several vaults of that name, by id.
     AmbiguousVault(Vec<Arc<str>>),
@@ -208,16 +213,30 @@ impl Snapshot {
             .collect();
         vaults.sort_by(|a, b| a.id.cmp(&b.id));
         let is_there = |id: &str| vaults.binary_search_by(|v| (*v.id).cmp(id)).is_ok();
-        let before = self.gone.iter().cloned();
-        let now = self
-            .vaults
-            .iter()
-            .map(|vault| GoneVault { vault: vault.clone(), since: SystemTime::now() });
+        let polled = SystemTime::now();
+        let missed = |vault: &VaultEntry, since| GoneVault {
+            vault: vault.clone(),
+            since,
+            missed: Some(polled),
+        };
+        let before =
+            self.gone.iter().map(|g| missed(&g.vault, g.missed.map_or(polled, |_| g.since)));
+        let now = self.vaults.iter().map(|vault| missed(vault, polled));
         let gone = before
             .chain(now)
             .filter(|g| !is_there(&g.vault.id) && (how.in_use)(&g.vault.id))
             .collect();
         Self { vaults, gone }
+    }
+
+    /// After an outage: what is gone, and was not believed to be, has to be so anew.
+    #[must_use]
+    pub(super) fn interrupted(&self, confirm: Duration) -> Self {
+        let mut next = self.clone();
+        for gone in next.gone.iter_mut().filter(|g| g.lasted() < confirm) {
+            gone.missed = None;
+        }
+        next
     }
 
     /// The vaults that requests use and that are gone.
@@ -291,6 +310,7 @@ impl Snapshot {
             vault_id: gone.vault.id.clone(),
             vault_name: gone.vault.name.clone(),
             since: gone.since,
+            lasted: gone.lasted(),
         })
     }
 
