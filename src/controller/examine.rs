@@ -170,9 +170,7 @@ impl Knowledge {
             Some(Slot::Ours { spec, .. }) => spec.max_staleness(),
             Some(Slot::Elsewhere) | None => None,
         };
-        let of_server = of_server.unwrap_or(self.settings.max_staleness);
-        let of_request = spec.max_staleness().map_or(of_server, |own| own.min(of_server));
-        Staleness { of_server, of_request }
+        Staleness::new(of_server.unwrap_or(self.settings.max_staleness), spec.max_staleness())
     }
 
     /// What ails the server or one of the vaults that were looked into, if anything does.

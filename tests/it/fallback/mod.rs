@@ -2,6 +2,7 @@
 
 mod environment;
 mod links;
+mod outlived;
 mod refused;
 mod secret;
 
