@@ -214,7 +214,7 @@ impl Reconciler {
             server.scope().forget_item(item);
         }
         let problem = Problem { message: failed.to_string(), ..problem };
-        Some(Stop::new(as_served(subject, self.aged(subject, problem)), then))
+        Some(Stop::new(self.aged(subject, problem), then))
     }
 
     /// Whether Connect refused an item of the request the last time that it could be asked.
@@ -234,18 +234,19 @@ impl Reconciler {
 
     pub(super) fn troubled(&self, subject: &Subject<'_>, trouble: &Trouble) -> Ended {
         let problem = self.knowledge.problem_of(trouble, subject.max_staleness);
-        let problem = as_served(subject, self.aged(subject, problem));
+        let problem = self.aged(subject, problem);
         let then = self.retry_of(subject, &problem);
         Ended::failed(problem, then)
     }
 
     /// An outage lasts since the request's Secret could not be confirmed: neither the next failure nor a
-    /// restart of the operator makes it young again. A refusal counts for itself.
+    /// restart of the operator makes it young again, or forgets what the Secret was made of. A refusal counts for
+    /// itself.
     pub(super) fn aged(&self, subject: &Subject<'_>, problem: Problem) -> Problem {
         let is_outage = problem.reason.is_outage();
         let sync = subject.status.as_ref().and_then(|s| s.sync.as_ref());
         let stale = sync.and_then(|s| s.stale_since.as_ref()).filter(|_| is_outage);
-        match (&problem.severity, stale) {
+        let problem = match (&problem.severity, stale) {
             (Severity::Tolerable { since }, Some(stale)) if stale < since => {
                 let lasted = SystemTime::from(stale.0).elapsed().unwrap_or_default();
                 if lasted < subject.max_staleness {
@@ -255,7 +256,8 @@ impl Reconciler {
                 }
             }
             _ => problem,
-        }
+        };
+        as_served(subject, problem)
     }
 
     /// A tolerable problem turns into another one with time; all others are told of by what mends them.

@@ -98,7 +98,8 @@ impl Reconciler {
             | Next::Suspended => false,
         };
         let mut report = self.report(&entry, decision, has_secret, outcome.next, outcome.record);
-        if let Next::Synced(_) | Next::Served(..) = report.next {
+        // What stood in for an answer is none: it is asked for until there is one.
+        if let Next::Synced(_) = report.next {
             report.refreshed = entry.refresh_requested.as_deref().map(str::to_owned);
         }
         let then = self.record(key, &entry, report, outcome.created, outcome.then).await;

@@ -2,12 +2,14 @@
 //! Names and versions only; a value is never here.
 
 mod actor;
+mod gone;
 mod server;
 mod snapshot;
 mod trouble;
 mod view;
 
+pub use gone::GoneVault;
 pub use server::{ActorConfig, InUse, Server};
-pub use snapshot::{Found, GoneVault, ListedItem, Listing, Snapshot, Unresolved, VaultEntry};
+pub use snapshot::{Found, ListedItem, Listing, Snapshot, Unresolved, VaultEntry};
 pub use trouble::Trouble;
 pub use view::{Health, News, View};

@@ -2,6 +2,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::GoneVault;
 use crate::cache::Record;
 use crate::connect::{ItemSummary, State, Vault};
 use crate::policy::{Access, ItemIdentity};
@@ -12,26 +13,6 @@ use crate::reference::{Reference, fold, select};
 pub struct Snapshot {
     vaults: Vec<VaultEntry>,
     gone: Vec<GoneVault>,
-}
-
-/// A vault that requests use and that is not in the last list of vaults any more.
-#[derive(Clone, Debug)]
-pub struct GoneVault {
-    /// As it was.
-    pub vault: VaultEntry,
-    /// Since when it is gone.
-    pub since: SystemTime,
-    /// The last poll that it was not in; nothing where an outage came before that was believed.
-    missed: Option<SystemTime>,
-}
-
-impl GoneVault {
-    /// How long it has been gone, by what polls said: time in which nobody asked makes it no truer.
-    #[must_use]
-    pub fn lasted(&self) -> Duration {
-        let missed = self.missed.and_then(|at| at.duration_since(self.since).ok());
-        missed.unwrap_or_default()
-    }
 }
 
 /// How a poll is taken in.
@@ -214,14 +195,8 @@ impl Snapshot {
         vaults.sort_by(|a, b| a.id.cmp(&b.id));
         let is_there = |id: &str| vaults.binary_search_by(|v| (*v.id).cmp(id)).is_ok();
         let polled = SystemTime::now();
-        let missed = |vault: &VaultEntry, since| GoneVault {
-            vault: vault.clone(),
-            since,
-            missed: Some(polled),
-        };
-        let before =
-            self.gone.iter().map(|g| missed(&g.vault, g.missed.map_or(polled, |_| g.since)));
-        let now = self.vaults.iter().map(|vault| missed(vault, polled));
+        let before = self.gone.iter().map(|gone| gone.still(polled));
+        let now = self.vaults.iter().map(|vault| GoneVault::new(vault, polled));
         let gone = before
             .chain(now)
             .filter(|g| !is_there(&g.vault.id) && (how.in_use)(&g.vault.id))
@@ -233,8 +208,8 @@ impl Snapshot {
     #[must_use]
     pub(super) fn interrupted(&self, confirm: Duration) -> Self {
         let mut next = self.clone();
-        for gone in next.gone.iter_mut().filter(|g| g.lasted() < confirm) {
-            gone.missed = None;
+        for gone in &mut next.gone {
+            *gone = gone.interrupted(confirm);
         }
         next
     }

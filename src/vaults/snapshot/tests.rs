@@ -112,31 +112,6 @@ fn archived_items_are_not_found_and_id_like_titles_are() {
     assert_eq!(resolve(&rows, "services", &id('z')), Ok(id('f').to_string()));
 }
 
-/// The vault that is gone after polls without any, with or without an outage before the last.
-fn gone(polls: usize, is_interrupted: bool) -> GoneVault {
-    let how = Polled { held: &BTreeSet::new(), in_use: &|_| true };
-    let mut snapshot = snapshot();
-    for _ in 0..polls {
-        snapshot = snapshot.polled(Vec::new(), &how);
-    }
-    if is_interrupted {
-        snapshot = snapshot.interrupted(Duration::from_secs(3600));
-    }
-    let since = snapshot.gone().next().unwrap().since;
-    let after = snapshot.polled(Vec::new(), &how);
-    let gone = after.gone().next().unwrap().clone();
-    assert_eq!(gone.since == since, !is_interrupted);
-    gone
-}
-
-#[test]
-fn a_vault_is_gone_for_as_long_as_polls_say_so_and_an_outage_does_not_count() {
-    let missed = gone(2, false);
-    assert_eq!(missed.lasted(), missed.missed.unwrap().duration_since(missed.since).unwrap());
-    assert!(missed.lasted() > Duration::ZERO);
-    assert_eq!(gone(2, true).lasted(), Duration::ZERO);
-}
-
 #[test]
 fn a_vault_that_nobody_needed_is_not_listed() {
     let rows = rows(&["*"], None);
