@@ -249,6 +249,41 @@ async fn a_namespace_that_fetches_much_pushes_out_its_own_values() {
     assert!(cache.evicted() > 800);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_value_is_charged_to_whoever_had_it_fetched_last_and_to_nobody_who_only_uses_it() {
+    let cache = Cache::new(keyring(&[1]), 40 << 10);
+    let scope = cache.scope(origin("default", 1));
+    let class = class(60, 600);
+    put(&scope, "shared", 1, &class, "quiet");
+    for n in 0..1000 {
+        // It is used all the while, by others as well, and is the quiet one's: the noisy ones pay for their own.
+        assert_eq!(look(&scope, "shared", 1, &class), "fresh", "{n}");
+        put(&scope, &format!("noisy-{n}"), 1, &class, "noisy");
+    }
+    // The noisy one has it fetched in another version: from now on it goes as its others go, oldest use first.
+    put(&scope, "shared", 2, &class, "noisy");
+    for n in 1000..2000 {
+        put(&scope, &format!("noisy-{n}"), 1, &class, "noisy");
+    }
+    assert_eq!(look(&scope, "shared", 2, &class), "missing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_stays_for_as_long_as_the_last_who_had_it_fetched_may_keep_it() {
+    let cache = Cache::new(keyring(&[1]), 1 << 20);
+    let scope = cache.scope(origin("default", 1));
+    // One who asks bears nothing, which is no reason not to keep it for one who bears more.
+    let (short, long) = (Class { max_staleness: Duration::ZERO, ..class(60, 600) }, class(60, 600));
+    put(&scope, "i", 1, &short, "shop");
+    tokio::time::advance(Duration::from_secs(590)).await;
+    cache.sweep(Duration::from_secs(60));
+    assert_eq!(look(&scope, "i", 1, &short), "missing");
+    assert_eq!(look(&scope, "i", 1, &long), "stale");
+    tokio::time::advance(Duration::from_secs(11)).await;
+    cache.sweep(Duration::from_secs(60));
+    assert_eq!(look(&scope, "i", 1, &long), "missing");
+}
+
 fn listed(items: &[(&str, &str, i64)]) -> Vec<Listed> {
     let all = items.iter();
     all.map(|(id, title, version)| Listed {

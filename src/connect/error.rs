@@ -107,6 +107,9 @@ pub enum Failure {
     /// The answer is about another item or vault than what was asked for.
     #[error("the answer is about something other than what was asked for")]
     WrongItem,
+    /// A list has the same id twice.
+    #[error("the list has something in it twice")]
+    Repeated,
     /// The item was renamed since it was listed: its title, which was decided on, is another one now.
     #[error("the item was renamed since it was listed")]
     Moved,
@@ -150,7 +153,7 @@ pub enum Cause {
 }
 
 impl ConnectError {
-    pub(super) fn new(host: &Arc<str>, subject: Subject, failure: Failure) -> Self {
+    pub(crate) fn new(host: &Arc<str>, subject: Subject, failure: Failure) -> Self {
         Self { host: Arc::clone(host), subject, failure }
     }
 
@@ -209,6 +212,7 @@ impl ConnectError {
             | Failure::NotSendable
             | Failure::BadId
             | Failure::WrongItem
+            | Failure::Repeated
             | Failure::Moved => Reason::InvalidResponse,
         }
     }
@@ -235,7 +239,8 @@ impl Failure {
             | Self::NotSendable
             | Self::FileTooLarge(_)
             | Self::BadId
-            | Self::WrongItem => Class::Invalid,
+            | Self::WrongItem
+            | Self::Repeated => Class::Invalid,
             Self::Moved => Class::Moved,
         }
     }

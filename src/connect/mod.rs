@@ -26,6 +26,7 @@ mod retry;
 mod tests;
 mod token;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,7 +151,8 @@ impl Client {
     /// The vaults that the token has access to.
     ///
     /// # Errors
-    /// [`ConnectError`]; a 404 is [`Failure::NotConnect`] here, since Connect always has this list.
+    /// [`ConnectError`], also when a vault is in it twice; a 404 is [`Failure::NotConnect`] here, since Connect
+    /// always has this list.
     pub async fn vaults(&self) -> Result<Vec<Vault>, ConnectError> {
         let request = Request::new(Operation::Vaults, "/v1/vaults".to_owned());
         self.call(&request, move |response| async move {
@@ -160,6 +162,7 @@ impl Client {
                 Ok(())
             };
             list::read(response, self.list_limits, take).await.map_err(always_there)?;
+            once_each(&vaults, |vault: &Vault| &vault.id)?;
             Ok(vaults)
         })
         .await
@@ -187,7 +190,7 @@ impl Client {
     /// The items of a vault without their values, archived and deleted ones among them.
     ///
     /// # Errors
-    /// [`ConnectError`], also when the list holds items of another vault.
+    /// [`ConnectError`], also when the list holds items of another vault, or one of them twice.
     pub async fn items(&self, vault_id: &str) -> Result<Vec<ItemSummary>, ConnectError> {
         let subject = || Subject::Items(shown(vault_id));
         if !model::is_id(vault_id) {
@@ -206,6 +209,7 @@ impl Client {
                 Ok(())
             };
             list::read(response, self.list_limits, take).await?;
+            once_each(&items, |item: &ItemSummary| &item.id)?;
             Ok(items)
         })
         .await
@@ -295,6 +299,13 @@ impl Client {
     fn unsent(&self, subject: Subject) -> ConnectError {
         Failed::new(self.hosts.active(), Failure::BadId).about(subject)
     }
+}
+
+/// Refuses a list that has an id twice: it does not say which of the two is meant.
+fn once_each<T>(entries: &[T], id: impl Fn(&T) -> &Arc<str>) -> Result<(), Failure> {
+    let mut seen = HashSet::with_capacity(entries.len());
+    let all_new = entries.iter().all(|entry| seen.insert(&**id(entry)));
+    if all_new { Ok(()) } else { Err(Failure::Repeated) }
 }
 
 /// The path of an item, if its ids are such as Connect gives.

@@ -104,7 +104,7 @@ pub(super) fn code(failure: Option<Failure>) -> &'static str {
         Failure::NotFound => "404",
         Failure::BadRequest => "400",
         Failure::NotSendable => "413",
-        Failure::WrongItem | Failure::Moved => "wrong-answer",
+        Failure::WrongItem | Failure::Repeated | Failure::Moved => "wrong-answer",
         Failure::BadId | Failure::Paused { .. } | Failure::Open { .. } | Failure::Throttled => {
             "not-sent"
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::circumstances::Weighing;
 use super::looks::Looks;
@@ -145,12 +145,18 @@ impl Knowledge {
     /// A failure of Connect that may pass, by how long it has lasted: nobody can be asked, or a refusal
     /// that is believed only after a while.
     pub(super) fn problem_of(&self, trouble: &Trouble, max_staleness: Duration) -> Problem {
-        let lasted = SystemTime::now().duration_since(trouble.since).unwrap_or_default();
+        let (lasted, confirm) = (trouble.lasted(), self.settings.refusal_confirm);
         let (reason, message) = (trouble.error.reason(), trouble.error.to_string());
         let since = whole_seconds(trouble.since);
         match trouble.error.class() {
-            Class::Refused | Class::NotFound if lasted < self.settings.refusal_confirm => {
-                Problem::tolerable(reason, message, since)
+            Class::Refused | Class::NotFound if lasted < confirm => {
+                // An outage may keep it from being believed for as long as it likes.
+                let open = trouble.since.elapsed().unwrap_or_default();
+                if open < max_staleness.max(confirm) {
+                    Problem::tolerable(reason, message, since)
+                } else {
+                    Problem::heals(reason, message)
+                }
             }
             Class::Refused | Class::NotFound => Problem::stalled(reason, message),
             Class::Invalid if reason == Reason::SecretTooLarge => Problem::stalled(reason, message),
@@ -171,17 +177,14 @@ impl Knowledge {
             Some(Slot::Ours { spec, .. }) => spec.max_staleness(),
             Some(Slot::Elsewhere) | None => None,
         };
-        let of_server = of_server.unwrap_or(self.settings.max_staleness);
-        let of_request = spec.max_staleness().map_or(of_server, |own| own.min(of_server));
-        Staleness { of_server, of_request }
+        Staleness::new(of_server.unwrap_or(self.settings.max_staleness), spec.max_staleness())
     }
 
     /// What ails the server or one of the vaults that were looked into, if anything does.
     pub(super) fn trouble(&self, view: &View, facts: &Facts) -> Option<Trouble> {
         let of_vaults = || facts.items().filter_map(|item| view.vault_troubles.get(&item.vault_id));
         // A refusal counts before an outage: what 1Password refuses does not fall back because it is away, too.
-        let refusal =
-            of_vaults().find(|t| matches!(t.error.class(), Class::Refused | Class::NotFound));
+        let refusal = of_vaults().find(|t| t.is_refusal());
         let outage = match &view.health {
             Health::Failing(trouble) => Some(trouble),
             Health::Starting | Health::Good => None,
@@ -319,13 +322,12 @@ impl Resolving<'_> {
                     ),
                 ))
             }),
-            Unresolved::VaultGone { vault_name, since, .. } => {
+            Unresolved::VaultGone { vault_name, since, lasted, .. } => {
                 let message = format!(
                     "spec.data[{key}]: the Connect token of ConnectServer {} has no access to vault {vault_name} any \
                      more, or the vault was deleted; grant it access again, or refer to another vault",
                     self.server.name()
                 );
-                let lasted = since.elapsed().unwrap_or_default();
                 Some(stale(None).unwrap_or_else(|| {
                     if lasted < self.knowledge.settings.refusal_confirm {
                         Problem::tolerable(Reason::AccessDenied, message, whole_seconds(since))

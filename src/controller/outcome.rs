@@ -204,31 +204,26 @@ impl Reconciler {
                 let _ = server.look_again(&item.vault_id, may_look);
             }
         }
-        let since = match class {
-            Class::Refused | Class::NotFound => {
-                self.with_memory(subject.key, |m| match &m.refused {
-                    Some((known, reason, since))
-                        if known == &**item && *reason == error.reason() =>
-                    {
-                        *since
-                    }
-                    _ => {
-                        let now = SystemTime::now();
-                        m.refused = Some(((**item).clone(), error.reason(), now));
-                        now
-                    }
-                })
-            }
+        let (now, confirm) = (SystemTime::now(), self.knowledge.settings.refusal_confirm);
+        let following = |before: Option<Trouble>| {
+            Trouble::following(before.as_ref(), error.clone(), now, now, confirm)
+        };
+        let trouble = match class {
+            Class::Refused | Class::NotFound => self.with_memory(subject.key, |m| {
+                let before = m.refused.take().filter(|(known, _)| known == &**item);
+                let trouble = following(before.map(|(_, trouble)| trouble));
+                m.refused = Some(((**item).clone(), trouble.clone()));
+                trouble
+            }),
             Class::Unavailable | Class::Throttled | Class::Invalid => {
                 self.interrupt_refusal(subject);
-                SystemTime::now()
+                following(None)
             }
             Class::Moved => {
                 self.with_memory(subject.key, |m| m.refused = None);
-                SystemTime::now()
+                following(None)
             }
         };
-        let trouble = Trouble { error: error.clone(), since };
         // A server that says when it can be asked again is taken at its word, within reason.
         let Settings { retry_first, retry_max, .. } = self.knowledge.settings;
         let then = match error.retry_after() {
@@ -242,7 +237,7 @@ impl Reconciler {
             server.scope().forget_item(item);
         }
         let problem = Problem { message: failed.to_string(), ..problem };
-        Some(Stop::new(as_served(subject, self.aged(subject, problem)), then))
+        Some(Stop::new(self.aged(subject, problem), then))
     }
 
     /// Whether Connect refused an item of the request the last time that it could be asked.
@@ -254,28 +249,27 @@ impl Reconciler {
     pub(super) fn interrupt_refusal(&self, subject: &Subject<'_>) {
         let confirm = self.knowledge.settings.refusal_confirm;
         self.with_memory(subject.key, |m| {
-            if let Some((_, _, since)) = &mut m.refused
-                && since.elapsed().unwrap_or_default() < confirm
-            {
-                *since = SystemTime::now();
+            if let Some((_, trouble)) = &mut m.refused {
+                *trouble = trouble.interrupted(confirm);
             }
         });
     }
 
     pub(super) fn troubled(&self, subject: &Subject<'_>, trouble: &Trouble) -> Ended {
         let problem = self.knowledge.problem_of(trouble, subject.max_staleness);
-        let problem = as_served(subject, self.aged(subject, problem));
+        let problem = self.aged(subject, problem);
         let then = self.retry_of(subject, &problem);
         Ended::failed(problem, then)
     }
 
     /// An outage lasts since the request's Secret could not be confirmed: neither the next failure nor a
-    /// restart of the operator makes it young again. A refusal counts for itself.
+    /// restart of the operator makes it young again, or forgets what the Secret was made of. A refusal counts for
+    /// itself.
     pub(super) fn aged(&self, subject: &Subject<'_>, problem: Problem) -> Problem {
         let is_outage = problem.reason.is_outage();
         let sync = subject.status.as_ref().and_then(|s| s.sync.as_ref());
         let stale = sync.and_then(|s| s.stale_since.as_ref()).filter(|_| is_outage);
-        match (&problem.severity, stale) {
+        let problem = match (&problem.severity, stale) {
             (Severity::Tolerable { since }, Some(stale)) if stale < since => {
                 let lasted = SystemTime::from(stale.0).elapsed().unwrap_or_default();
                 if lasted < subject.max_staleness {
@@ -285,7 +279,8 @@ impl Reconciler {
                 }
             }
             _ => problem,
-        }
+        };
+        as_served(subject, problem)
     }
 
     /// A tolerable problem turns into another one with time; all others are told of by what mends them.

@@ -146,9 +146,10 @@ impl<K: Key> Shared<K> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut State<K>, Instant)) {
-        change(&mut self.lock(), Instant::now());
+    fn change<T>(&self, change: impl FnOnce(&mut State<K>, Instant) -> T) -> T {
+        let told = change(&mut self.lock(), Instant::now());
         self.changed.notify_waiters();
+        told
     }
 }
 
@@ -186,9 +187,9 @@ impl<K: Key> Queue<K> {
     /// and flow as in dispatch, is queued, whatever its pace. It goes before the keys that have no such word,
     /// which keep one dispatch of four. If its run ends in anything but parking on the same resource, the
     /// next one is moved, lest a key that no longer wants the resource swallow the word. So a key may be
-    /// moved in vain; parked again, it has its old place in its flow.
-    pub fn unpark_one(&self, resource: &ParkKey) {
-        self.shared.change(|state, now| state.unpark_one(resource, now));
+    /// moved in vain; parked again, it has its old place in its flow. Says whether there was a key to be queued.
+    pub fn unpark_one(&self, resource: &ParkKey) -> bool {
+        self.shared.change(|state, now| state.unpark_one(resource, now))
     }
 
     /// Queues all keys that are parked on a resource, each in its lane.

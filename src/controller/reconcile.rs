@@ -117,7 +117,8 @@ impl Reconciler {
         };
         let is_timed = decision.as_ref().is_some_and(|decision| decision.is_timed);
         let mut report = self.report(&entry, decision, has_secret, outcome.next, outcome.record);
-        if let Next::Synced(_) | Next::Served(..) = report.next {
+        // What stood in for an answer is none: it is asked for until there is one.
+        if let Next::Synced(_) = report.next {
             report.refreshed = entry.refresh_requested.as_deref().map(str::to_owned);
         }
         let then = match outcome.then {
@@ -138,14 +139,16 @@ impl Reconciler {
         worker: &Worker<ObjectKey>,
     ) -> Result<Ended, Unended> {
         let (grant, server) = (Arc::new(grant), &upstream.server);
-        let trouble = self.knowledge.trouble(&server.view(), grant.facts());
+        let view = server.view();
+        let trouble = self.knowledge.trouble(&view, grant.facts());
         let reach = match &trouble {
             None if subject.refresh_wanted().is_some() => Some(Reach::Revalidate),
             None => Some(Reach::Ask),
             // While nobody can be asked a good Secret stays, and what is kept makes one where there is none.
             Some(trouble) if trouble.error.class() == Class::Unavailable => {
                 self.interrupt_refusal(subject);
-                let serves = !self.is_refused(subject) && !self.has_good_secret(subject).await;
+                let is_refused = view.is_refused || self.is_refused(subject);
+                let serves = !is_refused && !self.has_good_secret(subject).await;
                 serves.then_some(Reach::Down(trouble))
             }
             Some(_) => None,
@@ -204,6 +207,7 @@ impl Reconciler {
         reach: Reach<'g>,
     ) -> Order<'g> {
         let fallback = match subject.state {
+            _ if self.is_refused(subject) => Fallback::Refused,
             SecretState::Absent => Fallback::Secretless { secret: subject.spec.fallback_secret() },
             _ => Fallback::HasSecret,
         };

@@ -15,12 +15,13 @@ use crate::kube_io::ApiError;
 use crate::policy::{Decision, Grant, ItemIdentity};
 use crate::secret::{SecretChange, Written};
 use crate::status::{Next, Note, Problem, Report, restates};
+use crate::vaults::Trouble;
 
 /// What is remembered of a request between reconciles; all of it may be lost.
 #[derive(Default)]
 pub(super) struct Memory {
-    /// The item of the request that Connect refuses, why, and since when without an interruption.
-    pub(super) refused: Option<(ItemIdentity, Reason, SystemTime)>,
+    /// The item of the request that Connect refuses.
+    pub(super) refused: Option<(ItemIdentity, Trouble)>,
     /// Since when Connect delivers an item in an older version than before.
     pub(super) lagging: Option<SystemTime>,
     /// Its Secret was created just now, under this digest.

@@ -309,6 +309,8 @@ impl ServerTask {
             }
         };
         self.config.servers.set(name, Slot::Ours { spec, state });
+        // What a record brought back may be of a class from before the restart.
+        self.reclass(name);
         (self.on_news)(name, News::Health);
         self.write_status(name).await;
     }

@@ -25,8 +25,8 @@ pub(super) struct Warmer {
 struct Shared {
     fetcher: Arc<Fetcher>,
     pause: Duration,
-    /// Told of a server whose place is free again.
-    on_free: Box<dyn Fn(&str) + Send + Sync>,
+    /// Told of a server whose place is free again. Says whether somebody has waited for it.
+    on_free: Box<dyn Fn(&str) -> bool + Send + Sync>,
     metrics: Arc<Metrics>,
     /// The requests that wait in some line, each once.
     waiting: Mutex<HashSet<ObjectKey>>,
@@ -60,7 +60,7 @@ impl Warmer {
     pub(super) fn new(
         fetcher: Arc<Fetcher>,
         pause: Duration,
-        on_free: Box<dyn Fn(&str) + Send + Sync>,
+        on_free: Box<dyn Fn(&str) -> bool + Send + Sync>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let shared = Shared { fetcher, pause, on_free, metrics, waiting: Mutex::default() };
@@ -125,7 +125,10 @@ impl Shared {
         };
         self.fetcher.warm(&job.order()).await;
         drop(place);
-        (self.on_free)(server.name());
+        if (self.on_free)(server.name()) {
+            // Not to take it again before who has waited is there.
+            tokio::time::sleep(self.pause).await;
+        }
     }
 
     fn enter(&self, request: &ObjectKey) -> bool {

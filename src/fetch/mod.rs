@@ -5,6 +5,7 @@ mod fallback;
 mod flight;
 mod kept;
 mod limits;
+mod order;
 mod values;
 
 use std::collections::BTreeMap;
@@ -18,15 +19,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use fallback::{FallbackError, allows_request};
 pub use limits::{Staleness, class_of};
+pub use order::{Fallback, Order, Reach};
 pub use values::{Stale, Substitute, Values};
 
-use crate::api::{ConnectServerSpec, Source};
+use crate::api::Source;
 use crate::cache::{Class as CacheClass, Lookup, Part};
 use crate::connect::{Class, ConnectError, FileContent, Item};
 use crate::kube_io::KubeIo;
-use crate::policy::{Grant, GrantedRef, ItemIdentity, KeptRef};
+use crate::policy::{GrantedRef, ItemIdentity, KeptRef};
 use crate::telemetry::Metrics;
-use crate::vaults::{Server, Trouble};
 use flight::{Flights, Joined, Landing};
 use kept::files_of;
 
@@ -48,47 +49,6 @@ pub struct Fetcher {
 
 /// Reads a variable of the operator's environment.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
-
-/// What is wanted, and what it takes.
-pub struct Order<'g> {
-    /// The grant.
-    pub grant: &'g Arc<Grant>,
-    /// Where the values are.
-    pub server: &'g Server,
-    /// What is configured of it.
-    pub spec: &'g ConnectServerSpec,
-    /// Whether Connect is asked.
-    pub reach: Reach<'g>,
-    /// Whether what stands in for values may serve, and from where.
-    pub fallback: Fallback<'g>,
-    /// How long a cached value may serve in an outage as far as server and request say.
-    pub staleness: Staleness,
-}
-
-/// Whether Connect is asked.
-#[derive(Clone, Copy, Debug)]
-pub enum Reach<'g> {
-    /// For what is not kept and current.
-    Ask,
-    /// The same, and nobody waits for it.
-    Ahead,
-    /// For everything: somebody wants to be sure.
-    Revalidate,
-    /// Not at all: it is known not to answer.
-    Down(&'g Trouble),
-}
-
-/// Whether what stands in for values may serve.
-#[derive(Clone, Copy, Debug)]
-pub enum Fallback<'g> {
-    /// No: there is a Secret, which stays as it is.
-    HasSecret,
-    /// There is none: the request's fallback Secret, if it names one, and the server's variables.
-    Secretless {
-        /// The fallback Secret's name.
-        secret: Option<&'g str>,
-    },
-}
 
 /// Why there are no values.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -290,7 +250,9 @@ impl Fetcher {
             },
         };
         // Looked up again: somebody may have fetched it meanwhile.
-        let outage = (error.class() == Class::Unavailable).then(|| stale(look(), class, &error));
+        let is_outage = error.class() == Class::Unavailable;
+        let serves = is_outage && !matches!(order.fallback, Fallback::Refused);
+        let outage = serves.then(|| stale(look(), class, &error));
         outage.flatten().ok_or_else(|| FetchError::of(&error, identity))
     }
 

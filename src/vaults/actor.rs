@@ -30,8 +30,8 @@ pub(super) struct Actor {
     pub(super) inbox: mpsc::UnboundedReceiver<Command>,
     pub(super) failures: u32,
     pub(super) last_good: SystemTime,
-    /// Since when polls are refused without an interruption: an outage before does not make a refusal old.
-    pub(super) refused_since: Option<SystemTime>,
+    /// The refusal of the polls until now, without an interruption.
+    pub(super) refused: Option<Trouble>,
     /// Since when versions of a vault are lower than they were: a replica that lags, until that lasts.
     pub(super) went_back: BTreeMap<Arc<str>, Instant>,
     /// The same of items in lists: not every server tells the version of a vault.
@@ -152,7 +152,7 @@ impl Actor {
     fn answered(&mut self, vaults: Vec<Vault>, began: Instant) -> Vec<Arc<str>> {
         let before = self.current();
         self.failures = 0;
-        self.refused_since = None;
+        self.refused = None;
         self.last_good = SystemTime::now();
         let unix = self.last_good.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.polled(&self.name, unix.as_secs_f64());
@@ -160,7 +160,7 @@ impl Actor {
         let held = self.hold_back(lower);
         let in_use = |id: &Arc<str>| (self.in_use)(id);
         let snapshot = before.snapshot.polled(vaults, &Polled { held: &held, in_use: &in_use });
-        for gone in snapshot.gone().filter(|g| g.lasted() >= self.refusal_confirm) {
+        for gone in snapshot.gone().filter(|g| self.is_believed(g.lasted())) {
             self.scope.forget_vault(&gone.vault.id);
         }
         let is_confirmed =
@@ -174,6 +174,7 @@ impl Actor {
         self.publish(View {
             snapshot,
             health: Health::Good,
+            is_refused: false,
             polled_at: Some(Instant::now()),
             ..before.clone()
         });
@@ -199,20 +200,20 @@ impl Actor {
             tracing::debug!(server = %self.name, %error, "a poll was not sent");
             return;
         }
-        let before = self.current();
+        let mut before = self.current();
         self.failures += 1;
-        let since = match error.class() {
-            Class::Refused | Class::NotFound => {
-                *self.refused_since.get_or_insert_with(SystemTime::now)
-            }
-            Class::Unavailable | Class::Throttled | Class::Invalid | Class::Moved => {
-                self.refused_since = None;
-                self.last_good
-            }
+        let trouble = match error.class() {
+            Class::Refused | Class::NotFound => self.refused.as_ref(),
+            Class::Unavailable | Class::Throttled | Class::Invalid | Class::Moved => None,
         };
-        if error.class() == Class::Refused && self.is_believed(since) {
+        let (well, confirm) = (self.last_good, self.refusal_confirm);
+        let trouble = Trouble::following(trouble, error, well, SystemTime::now(), confirm);
+        self.refused = trouble.is_refusal().then(|| trouble.clone());
+        if trouble.error.class() == Class::Refused && self.is_believed(trouble.lasted()) {
             self.scope.forget_all();
+            before.is_refused = true;
         }
+        let error = &trouble.error;
         tracing::debug!(server = %self.name, %error, failures = self.failures, "a poll failed");
         // Connect refuses or drops a call now and then: one failure is no news.
         if self.failures < 2 {
@@ -222,16 +223,27 @@ impl Actor {
             tracing::warn!(server = %self.name, %error, "the server does not answer as it should");
             self.next_health = Instant::now();
         }
-        let health = Health::Failing(Trouble { error, since });
-        let is_news = health != before.health;
-        self.publish(View { health, ..before });
+        if !trouble.is_refusal() {
+            before = before.interrupted(self.refusal_confirm);
+        }
+        let is_news = match &before.health {
+            Health::Failing(known) => !self.is_alike(known, &trouble),
+            Health::Starting | Health::Good => true,
+        };
+        self.publish(View { health: Health::Failing(trouble), ..before });
         if is_news {
             (self.on_news)(News::Health);
         }
     }
 
-    fn is_believed(&self, since: SystemTime) -> bool {
-        since.elapsed().unwrap_or_default() >= self.refusal_confirm
+    fn is_believed(&self, lasted: Duration) -> bool {
+        lasted >= self.refusal_confirm
+    }
+
+    /// Whether two troubles are the same to those who have it: a refusal that is said once more is no news.
+    fn is_alike(&self, known: &Trouble, now: &Trouble) -> bool {
+        (&known.error, known.since) == (&now.error, now.since)
+            && self.is_believed(known.lasted()) == self.is_believed(now.lasted())
     }
 
     /// Of the vaults whose versions went back, those whose that has not lasted long enough to be believed.
@@ -311,20 +323,13 @@ impl Actor {
     fn unlisted(&mut self, vault_id: &Arc<str>, error: ConnectError) {
         let mut view = self.current();
         view.listed_at.insert(vault_id.clone(), Instant::now());
-        // An outage before does not make a refusal old.
-        let same = view.vault_troubles.get(vault_id).filter(|t| t.error.class() == error.class());
-        let since = match (same, error.class()) {
-            (Some(trouble), _) => trouble.since,
-            (None, Class::Refused | Class::NotFound) => SystemTime::now(),
-            (None, Class::Unavailable | Class::Throttled | Class::Invalid | Class::Moved) => {
-                self.last_good
-            }
-        };
-        let is_refusal = matches!(error.class(), Class::Refused | Class::NotFound);
-        if is_refusal && self.is_believed(since) {
+        let (well, confirm) = (self.last_good, self.refusal_confirm);
+        let before = view.vault_troubles.get(vault_id);
+        let trouble = Trouble::following(before, error, well, SystemTime::now(), confirm);
+        if trouble.is_refusal() && self.is_believed(trouble.lasted()) {
             self.scope.forget_vault(vault_id);
         }
-        view.vault_troubles.insert(vault_id.clone(), Trouble { error, since });
+        view.vault_troubles.insert(vault_id.clone(), trouble);
         self.publish(view);
     }
 

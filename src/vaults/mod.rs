@@ -2,12 +2,16 @@
 //! Names and versions only; a value is never here.
 
 mod actor;
+mod gone;
 mod listing;
 mod server;
 mod snapshot;
+mod trouble;
 mod view;
 
+pub use gone::GoneVault;
 pub use listing::{ListedItem, Listing};
 pub use server::{ActorConfig, InUse, Server};
-pub use snapshot::{Found, GoneVault, Snapshot, Unresolved, VaultEntry};
-pub use view::{Health, News, Trouble, View};
+pub use snapshot::{Found, Snapshot, Unresolved, VaultEntry};
+pub use trouble::Trouble;
+pub use view::{Health, News, View};

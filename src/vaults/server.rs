@@ -98,6 +98,7 @@ impl Server {
         let view = Arc::new(View {
             snapshot: restored,
             health: Health::Starting,
+            is_refused: false,
             vault_troubles: BTreeMap::new(),
             connect: None,
             listed_at: BTreeMap::new(),
@@ -122,7 +123,7 @@ impl Server {
             inbox,
             failures: 0,
             last_good: SystemTime::now(),
-            refused_since: None,
+            refused: None,
             went_back: BTreeMap::new(),
             lists_went_back: BTreeMap::new(),
             next_health: Instant::now(),

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::GoneVault;
 use super::listing::{ListedItem, Listing};
 use crate::cache::Record;
 use crate::connect::Vault;
@@ -13,23 +14,6 @@ use crate::reference::{Reference, fold, select};
 pub struct Snapshot {
     vaults: Vec<VaultEntry>,
     gone: Vec<GoneVault>,
-}
-
-/// A vault that requests use and that is not in the last list of vaults any more.
-#[derive(Clone, Debug)]
-pub struct GoneVault {
-    /// As it was.
-    pub vault: VaultEntry,
-    /// Since when it is gone.
-    pub since: SystemTime,
-}
-
-impl GoneVault {
-    /// How long it has been gone.
-    #[must_use]
-    pub fn lasted(&self) -> Duration {
-        self.since.elapsed().unwrap_or_default()
-    }
 }
 
 /// How a poll is taken in.
@@ -87,6 +71,8 @@ pub enum Unresolved {
         vault_name: Arc<str>,
         /// Since when.
         since: SystemTime,
+        /// How long that has lasted, by what 1Password said.
+        lasted: Duration,
     },
     /// Several vaults of that name, by id.
     AmbiguousVault(Vec<Arc<str>>),
@@ -194,16 +180,24 @@ impl Snapshot {
             .collect();
         vaults.sort_by(|a, b| a.id.cmp(&b.id));
         let is_there = |id: &str| vaults.binary_search_by(|v| (*v.id).cmp(id)).is_ok();
-        let before = self.gone.iter().cloned();
-        let now = self
-            .vaults
-            .iter()
-            .map(|vault| GoneVault { vault: vault.clone(), since: SystemTime::now() });
+        let polled = SystemTime::now();
+        let before = self.gone.iter().map(|gone| gone.still(polled));
+        let now = self.vaults.iter().map(|vault| GoneVault::new(vault, polled));
         let gone = before
             .chain(now)
             .filter(|g| !is_there(&g.vault.id) && (how.in_use)(&g.vault.id))
             .collect();
         Self { vaults, gone }
+    }
+
+    /// After an outage: what is gone, and was not believed to be, has to be so anew.
+    #[must_use]
+    pub(super) fn interrupted(&self, confirm: Duration) -> Self {
+        let mut next = self.clone();
+        for gone in &mut next.gone {
+            *gone = gone.interrupted(confirm);
+        }
+        next
     }
 
     /// The vaults that requests use and that are gone.
@@ -277,6 +271,7 @@ impl Snapshot {
             vault_id: gone.vault.id.clone(),
             vault_name: gone.vault.name.clone(),
             since: gone.since,
+            lasted: gone.lasted(),
         })
     }
 

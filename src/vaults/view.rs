@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Snapshot;
-use crate::connect::{ConnectError, ServerHealth};
+use super::{Snapshot, Trouble};
+use crate::connect::ServerHealth;
 
 /// What changed at a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,15 +31,6 @@ pub enum Health {
     Failing(Trouble),
 }
 
-/// A failure that lasts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// The last failure.
-    pub error: ConnectError,
-    /// When it was last well, or first asked.
-    pub since: SystemTime,
-}
-
 /// What is known of a server at one moment.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -47,6 +38,8 @@ pub struct View {
     pub snapshot: Snapshot,
     /// Whether the server answers.
     pub health: Health,
+    /// Whether the last that it said is a refusal of everything, which is believed.
+    pub is_refused: bool,
     /// Vaults whose items could not be listed.
     pub vault_troubles: BTreeMap<Arc<str>, Trouble>,
     /// What Connect said of itself, if it did.
@@ -62,6 +55,16 @@ impl View {
     #[must_use]
     pub fn answered_at(&self) -> Option<Instant> {
         self.polled_at
+    }
+
+    /// After an outage: what 1Password had refused without being believed has to last anew.
+    #[must_use]
+    pub(super) fn interrupted(mut self, confirm: Duration) -> Self {
+        for trouble in self.vault_troubles.values_mut().filter(|t| t.is_refusal()) {
+            *trouble = trouble.interrupted(confirm);
+        }
+        self.snapshot = self.snapshot.interrupted(confirm);
+        self
     }
 
     /// Whether anything is known of which vaults there are: the server said so, now or before a restart.

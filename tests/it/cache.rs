@@ -1,18 +1,30 @@
 //! How often 1Password is asked for an item, and who gets what is kept of it.
 
+mod figures;
+mod reached;
+mod warm;
+
 use std::time::{Duration, Instant};
 
 use portcullis::api::{CredentialRequest, Reason};
 use portcullis::settings::Settings;
 use portcullis_test_support::k8s_openapi::api::core::v1::Secret;
 use portcullis_test_support::kube::api::ListParams;
-use portcullis_test_support::{Bed, condition, wait};
+use portcullis_test_support::{Bed, TestOperator, condition, wait};
 use serde_json::{Value, json};
 
 const ITEM: &str = "GET /v1/vaults/{v}/items/{i}";
 
 fn fetches(bed: &Bed) -> u64 {
     bed.connect.requests().route(ITEM)
+}
+
+async fn wait_kept(operator: &TestOperator, values: f64) {
+    wait::until(&format!("{values} values to be kept"), wait::WAIT, async || {
+        let kept = operator.metric("portcullis_cache_entries", &[]);
+        if kept == values { Ok(()) } else { Err(format!("{kept} are")) }
+    })
+    .await;
 }
 
 /// Waits until so many Secrets of the tenant hold a password.
@@ -170,11 +182,7 @@ async fn what_is_kept_is_of_no_use_to_a_namespace_whose_access_row_is_gone() {
     let operator = bed.operator_with(settings).await;
     bed.request("orders", |_| {}).await;
     bed.wait_ready("orders").await;
-    wait::until("the value to be kept", wait::WAIT, async || {
-        let kept = operator.metric("portcullis_cache_entries", &[]);
-        if kept == 1.0 { Ok(()) } else { Err(format!("{kept} values")) }
-    })
-    .await;
+    wait_kept(&operator, 1.0).await;
     bed.set_access(json!([{"name": "others", "namespaces": {"names": ["others"]}, "vaults": [{"name": "services"}]}]))
         .await;
     let denied = |r: &CredentialRequest| {

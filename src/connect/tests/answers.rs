@@ -31,12 +31,11 @@ async fn vaults_are_listed_with_the_token_and_the_user_agent() {
 
 #[tokio::test]
 async fn items_are_listed_and_belong_to_the_vault() {
-    let row = |vault: &str, state: &str| {
-        format!(
-            r#"{{"id":"{ITEM}","title":"orders","vault":{{"id":"{vault}"}},"version":3{state}}}"#
-        )
+    let row = |id: &str, vault: &str, state: &str| {
+        format!(r#"{{"id":"{id}","title":"orders","vault":{{"id":"{vault}"}},"version":3{state}}}"#)
     };
-    let (active, archived) = (row(VAULT, ""), row(VAULT, r#","state":"ARCHIVED""#));
+    let active = row(ITEM, VAULT, "");
+    let archived = row(OTHER, VAULT, r#","state":"ARCHIVED""#);
     let server = Server::start(json("200 OK", &format!("[{active},{archived}]"))).await;
     let items = client(config(&server.origin)).items(VAULT).await.unwrap();
     let states: Vec<_> = items.iter().map(|item| item.state).collect();
@@ -44,10 +43,31 @@ async fn items_are_listed_and_belong_to_the_vault() {
     assert_eq!((&*items[0].title, items[0].version), ("orders", 3));
     assert!(server.heads()[0].starts_with(&format!("GET /v1/vaults/{VAULT}/items HTTP/1.1\r\n")));
 
-    let mixed = format!("[{active},{}]", row(OTHER, ""));
+    let mixed = format!("[{active},{}]", row(OTHER, OTHER, ""));
     let server = Server::start(json("200 OK", &mixed)).await;
     let error = client(config(&server.origin)).items(VAULT).await.unwrap_err();
     assert_eq!(error.failure(), Failure::WrongItem);
+}
+
+#[tokio::test]
+async fn a_list_that_has_something_in_it_twice_is_not_believed() {
+    let item = |id: &str, title: &str| {
+        format!(r#"{{"id":"{id}","title":"{title}","vault":{{"id":"{VAULT}"}},"version":3}}"#)
+    };
+    let vault = |id: &str, name: &str| format!(r#"{{"id":"{id}","name":"{name}"}}"#);
+    // Alike, or under another name.
+    for second in ["orders", "payments"] {
+        let items = [item(ITEM, "orders"), item(OTHER, "others"), item(ITEM, second)].join(",");
+        let server = Server::start(json("200 OK", &format!("[{items}]"))).await;
+        let error = client(config(&server.origin)).items(VAULT).await.unwrap_err();
+        assert_eq!((error.failure(), error.class()), (Failure::Repeated, Class::Invalid));
+        assert_eq!(server.heads().len(), 1, "it would be the same again");
+
+        let vaults = [vault(VAULT, "orders"), vault(OTHER, "others"), vault(VAULT, second)];
+        let server = Server::start(json("200 OK", &format!("[{}]", vaults.join(",")))).await;
+        let error = client(config(&server.origin)).vaults().await.unwrap_err();
+        assert_eq!((error.failure(), error.class()), (Failure::Repeated, Class::Invalid));
+    }
 }
 
 #[tokio::test]
@@ -100,10 +120,14 @@ async fn a_body_beyond_the_limit_is_not_read() {
 
 #[tokio::test]
 async fn a_list_is_bounded_by_its_entries_too() {
-    let vault = |pad: usize| {
-        format!(r#"{{"id":"{VAULT}","name":"services","description":"{}"}}"#, "x".repeat(pad))
+    let vault = |number: usize, pad: usize| {
+        let pad = "x".repeat(pad);
+        format!(r#"{{"id":"vault{number:021}","name":"services","description":"{pad}"}}"#)
     };
-    let list = |count: usize, pad: usize| format!("[{}]", vec![vault(pad); count].join(","));
+    let list = |count: usize, pad: usize| {
+        let vaults: Vec<String> = (0..count).map(|number| vault(number, pad)).collect();
+        format!("[{}]", vaults.join(","))
+    };
     let server = Server::start(json("200 OK", &list(10, 100))).await;
     assert_eq!(client(config(&server.origin)).vaults().await.unwrap().len(), 10);
     for (body, failure) in

@@ -282,11 +282,15 @@ impl<K: Key> State<K> {
         self.parking.forget_words(self.workers.oldest());
     }
 
-    pub(super) fn unpark_one(&mut self, resource: &ParkKey, now: Instant) {
-        match self.parking.take(resource) {
+    /// Says whether there was a key to be woken.
+    pub(super) fn unpark_one(&mut self, resource: &ParkKey, now: Instant) -> bool {
+        let next = self.parking.take(resource);
+        let is_wanted = next.is_some();
+        match next {
             Some(key) => self.unpark(key, true, now),
             None => self.miss(resource),
         }
+        is_wanted
     }
 
     pub(super) fn unpark_all(&mut self, resource: &ParkKey, now: Instant) {

@@ -228,11 +228,13 @@ pub(super) fn unbuilt(error: BuildError, spec: &ConnectServerSpec) -> Broken {
     Broken { reason, message: format!("no client for {}: {error}", spec.origins().join(", ")) }
 }
 
-/// What cached values are bound to, besides the server's name: the token and the hosts that gave them.
-pub(super) fn connection_digest(client: &Client) -> [u8; 32] {
+/// What cached values are bound to, besides the server's name: the token and the hosts that gave them, and the
+/// authority that vouched for these.
+pub(super) fn connection_digest(client: &Client, ca_pem: Option<&[u8]>) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(b"portcullis connection");
     hash.update(client.token_identity());
+    hash.update(Sha256::digest(ca_pem.unwrap_or_default()));
     for host in client.hosts() {
         hash.update((host.origin.len() as u64).to_be_bytes());
         hash.update(host.origin.as_bytes());

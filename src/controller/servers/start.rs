@@ -24,7 +24,7 @@ impl ServerTask {
         config: ClientConfig,
         fingerprint: [u8; 32],
     ) -> SlotState {
-        let concurrency = config.concurrency;
+        let (concurrency, ca_pem) = (config.concurrency, config.ca_pem.clone());
         let server_name: Arc<str> = name.into();
         // The breakers of the client before are no more, and nor may be its hosts.
         self.config.metrics.forget_breakers(name);
@@ -37,14 +37,14 @@ impl ServerTask {
         }
         let ends = client.claims().expires_at.map(|at| at.timestamp() as f64);
         self.config.metrics.cache.token_ends(name, ends);
-        let connection = connection_digest(&client);
+        let connection = connection_digest(&client, ca_pem.as_deref());
         let origin = Origin { server: server_name.clone(), connection };
         // The keeper of before ends first: two of them would number the same records.
         if let Some(keeper) = self.keepers.remove(name) {
             keeper.abort();
             let _ = keeper.await;
         }
-        // What was fetched by the same token from the same hosts stays, and so does what is known of the vaults.
+        // What the same token was given by the same hosts stays, and so does what is known of the vaults.
         let before = match self.config.servers.get(name) {
             Some(Slot::Ours { state: SlotState::Running(server), .. })
                 if *server.scope().origin() == origin =>

@@ -110,6 +110,9 @@ pub enum FaultKind {
     /// The body of the item with the id of another vault, or of another vault. Meets requests of one item or one
     /// vault, after token and scope.
     WrongVault,
+    /// The list of vaults, or of the items of one, in which the second entry has the id of the first. Meets lists of
+    /// several alone, after token and scope.
+    Repeated,
 }
 
 /// What a request is about, for faults that change a body.
@@ -119,6 +122,8 @@ pub(crate) enum Subject {
     Item,
     /// One vault.
     Vault,
+    /// The vaults, or the items of one.
+    List,
     Other,
 }
 
@@ -131,6 +136,8 @@ pub(crate) enum Damage {
     OtherTitle,
     /// The item with the id of another vault; of a vault, another one's body.
     OtherVault,
+    /// The list with an id in it twice.
+    SameId,
     /// Half of the body, as if that were all.
     Short,
     /// Half of the body, and then the connection closed.
@@ -141,7 +148,8 @@ impl Damage {
     fn meets(self, subject: Subject) -> bool {
         match self {
             Self::OtherItem | Self::OtherTitle => subject == Subject::Item,
-            Self::OtherVault => subject != Subject::Other,
+            Self::OtherVault => matches!(subject, Subject::Item | Subject::Vault),
+            Self::SameId => subject == Subject::List,
             Self::Short | Self::Broken => true,
         }
     }
@@ -188,6 +196,7 @@ impl FaultKind {
             Self::WrongItem => Instead::Damaged(Damage::OtherItem),
             Self::WrongTitle => Instead::Damaged(Damage::OtherTitle),
             Self::WrongVault => Instead::Damaged(Damage::OtherVault),
+            Self::Repeated => Instead::Damaged(Damage::SameId),
         })
     }
 }
@@ -316,22 +325,23 @@ mod tests {
             read(&format!(r#"{{"kind":{kind}}}"#)).kind,
             FaultKind::RetryAfter { code: 503, .. }
         ));
-        for name in ["drop", "reset", "truncated", "wrong_title", "wrong_vault"] {
+        for name in ["drop", "reset", "truncated", "wrong_title", "wrong_vault", "repeated"] {
             read(&format!(r#"{{"kind":"{name}"}}"#));
         }
     }
 
     #[test]
     fn a_wrong_body_meets_nothing_but_its_kind() {
-        for (damage, item, vault, other) in [
-            (Damage::OtherItem, true, false, false),
-            (Damage::OtherTitle, true, false, false),
-            (Damage::OtherVault, true, true, false),
-            (Damage::Short, true, true, true),
-            (Damage::Broken, true, true, true),
+        for (damage, item, vault, list, other) in [
+            (Damage::OtherItem, true, false, false, false),
+            (Damage::OtherTitle, true, false, false, false),
+            (Damage::OtherVault, true, true, false, false),
+            (Damage::SameId, false, false, true, false),
+            (Damage::Short, true, true, true, true),
+            (Damage::Broken, true, true, true, true),
         ] {
-            let meets = [Subject::Item, Subject::Vault, Subject::Other].map(|s| damage.meets(s));
-            assert_eq!(meets, [item, vault, other], "{damage:?}");
+            let all = [Subject::Item, Subject::Vault, Subject::List, Subject::Other];
+            assert_eq!(all.map(|s| damage.meets(s)), [item, vault, list, other], "{damage:?}");
         }
     }
 }

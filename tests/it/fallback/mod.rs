@@ -2,13 +2,16 @@
 
 mod environment;
 mod links;
+mod outlived;
 mod refused;
 mod secret;
+mod told;
 
 use portcullis::api::Reason;
 use portcullis::api::{CredentialRequest, Source};
 use portcullis::settings::Settings;
-use portcullis_test_support::{Bed, OperatorOptions, TestOperator, condition};
+use portcullis_test_support::k8s_openapi::api::events::v1::Event;
+use portcullis_test_support::{Bed, OperatorOptions, TestOperator, condition, wait};
 use serde_json::{Value, json};
 
 const ITEM_ROUTE: &str = "GET /v1/vaults/{v}/items/{i}";
@@ -39,6 +42,20 @@ async fn begin_outage(bed: &Bed) {
     bed.wait_ready("good").await;
     bed.connect.stop();
     bed.wait_server_reason("Ready", Reason::ConnectUnavailable).await;
+}
+
+/// Waits for an Event of a reason; its type.
+async fn wait_event(bed: &Bed, name: &str, reason: Reason, message: &str) -> String {
+    wait::until(&format!("an Event {reason} of {name}"), wait::WAIT, async || {
+        let events = bed.events(name).await;
+        let said = |e: &&Event| {
+            e.reason.as_deref() == Some(reason.as_str())
+                && e.note.as_deref().is_some_and(|note| note.contains(message))
+        };
+        let found = events.iter().find(said).and_then(|e| e.type_.clone());
+        found.ok_or_else(|| format!("{:?}", events.iter().map(|e| &e.note).collect::<Vec<_>>()))
+    })
+    .await
 }
 
 /// Makes a Secret `spare` that allows a request, if any.

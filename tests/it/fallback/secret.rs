@@ -7,24 +7,10 @@ use serde_json::{Value, json};
 
 use super::{
     FALLBACKS, SPARE, begin_outage, from_spare, operator_with, request, spare, stand_in,
-    wait_nothing, wait_source,
+    wait_event, wait_nothing, wait_source,
 };
 
 const API: &[(&str, &str)] = &[("password", "op://services/orders-api/password")];
-
-/// Waits for an Event of a reason; its type.
-async fn wait_event(bed: &Bed, name: &str, reason: Reason, message: &str) -> String {
-    wait::until(&format!("an Event {reason} of {name}"), wait::WAIT, async || {
-        let events = bed.events(name).await;
-        let said = |e: &&portcullis_test_support::k8s_openapi::api::events::v1::Event| {
-            e.reason.as_deref() == Some(reason.as_str())
-                && e.note.as_deref().is_some_and(|note| note.contains(message))
-        };
-        let found = events.iter().find(said).and_then(|e| e.type_.clone());
-        found.ok_or_else(|| format!("{:?}", events.iter().map(|e| &e.note).collect::<Vec<_>>()))
-    })
-    .await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_whose_owner_allows_it_serves_until_1password_answers() {

@@ -2,13 +2,13 @@
 //! name means what it means just then, and a Secret never holds anything else.
 
 use portcullis::api::{REFRESH_ANNOTATION, Reason};
-use portcullis_test_support::connect_dev::ItemSpec;
+use portcullis_test_support::connect_dev::{FaultSpec, ItemSpec};
 use portcullis_test_support::kube::api::{Patch, PatchParams};
 use portcullis_test_support::{Bed, SecretHistory, condition, wait};
 use serde_json::json;
 
 use super::{
-    API, DB, ITEM, LIST, Says, VAULTS, asked, fresh, kept_values, says, set, versions,
+    API, DB, ITEM, LIST, Says, VAULTS, asked, fresh, kept_values, says, set, status, versions,
     wait_kept_values,
 };
 
@@ -297,6 +297,27 @@ async fn a_refresh_of_a_server_polls_and_lists_it_and_evicts_nothing() {
     for unchanged in ["Secret other", "request other"] {
         assert_eq!(after[unchanged], before[unchanged], "{unchanged}");
     }
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_the_cache_stands_in_for_is_not_done_and_is_asked_for_until_it_is() {
+    let bed = Bed::new("fc-stands-in").await;
+    let operator = bed.operator().await;
+    bed.request_data("good", &[("k", DB)]).await;
+    says(&bed, "good", Says::SYNCED).await;
+    let good = bed.secret("good").await;
+    bed.connect.fault(FaultSpec::new(status(503)).on(ITEM));
+    let annotation = json!({"metadata": {"annotations": {REFRESH_ANNOTATION: "now"}}});
+    bed.patch_request("good", annotation).await;
+    let request = says(&bed, "good", Says::CACHED).await;
+    assert_eq!(request.status.unwrap().last_handled_refresh_request, None);
+    bed.connect.reset_requests();
+    asked(&bed, ITEM, 1).await;
+    bed.connect.clear_faults();
+    let request = says(&bed, "good", Says::SYNCED).await;
+    assert_eq!(request.status.unwrap().last_handled_refresh_request.as_deref(), Some("now"));
+    assert_eq!(bed.secret("good").await, good);
     operator.stop().await;
 }
 

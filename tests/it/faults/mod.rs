@@ -7,6 +7,7 @@ mod hosts;
 mod items;
 mod presence;
 mod refusals;
+mod repeated;
 mod servers;
 mod staleness;
 mod tokens;

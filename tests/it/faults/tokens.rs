@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use portcullis::api::Reason;
 use portcullis_test_support::connect_dev::{Access, FakeToken};
-use portcullis_test_support::{Bed, condition};
+use portcullis_test_support::{Bed, condition, wait};
 
 use super::{API, DB, ITEM, Says, fresh, is_quiet, says, server_says, wait_kept_values};
 
@@ -104,6 +104,30 @@ async fn a_token_that_ends_soon_is_told_of_and_when_it_ends_the_secret_stays() {
     assert_eq!(bed.get_server().await.status.unwrap().token_expires_at, None);
     assert_eq!(operator.metric("portcullis_token_expiry_timestamp_seconds", &[]), 0.0);
     assert_eq!(bed.secret("good").await, good);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_ends_soon_and_may_write_is_told_of_for_both() {
+    let bed = Bed::new("fk-both").await;
+    let end = SystemTime::now() + Duration::from_secs(24 * 3600);
+    bed.apply_token(&accepted(&bed, Access::ReadWrite, Some(end))).await;
+    let operator = bed.operator().await;
+    server_says(&bed, "TokenValid", "True TokenExpiresSoon").await;
+    let status = bed.get_server().await.status.unwrap();
+    let told = status.conditions.iter().find(|c| c.type_ == "TokenValid").unwrap();
+    let ends = chrono::DateTime::<chrono::Utc>::from(end).format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    assert!(told.message.contains(&format!("ends on {ends}")), "{}", told.message);
+    assert!(told.message.contains("may also write"), "{}", told.message);
+    let expiry = "portcullis_token_expiry_timestamp_seconds";
+    assert_eq!(operator.metric(expiry, &[("server", &bed.server)]), seconds(end) as f64);
+    // The series goes with its server.
+    bed.delete_server().await;
+    wait::until("the series to go", wait::WAIT, async || {
+        let text = operator.metrics.encode();
+        if text.contains(&format!("{expiry}{{")) { Err("it is there".to_owned()) } else { Ok(()) }
+    })
+    .await;
     operator.stop().await;
 }
 

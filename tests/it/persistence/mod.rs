@@ -4,6 +4,8 @@
 mod idle;
 mod keys;
 mod moved;
+mod namesakes;
+mod partial;
 mod restart;
 mod tampered;
 

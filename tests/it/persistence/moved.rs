@@ -1,14 +1,15 @@
-//! A record is of a server as it is reached: with another token, another host, or a token that 1Password refuses,
-//! it is of no use any more.
+//! A record is of a server as it is reached: with another token, another host, another authority, or a token that
+//! 1Password refuses, it is of no use any more; nor is it where its vault is not to be kept any more.
 
 use portcullis::api::{ALLOWED_HOSTS_ANNOTATION, Reason};
+use portcullis_test_support::connect_dev::{ConnectDev, StateSpec};
 use portcullis_test_support::kube::api::{Patch, PatchParams};
 use portcullis_test_support::{Bed, condition, wait};
 use serde_json::json;
 
 use super::{
-    KeyFolder, PERSISTED, assert_nothing_serves, keeping, operator_secrets, records,
-    wait_persisted, wait_record,
+    KeyFolder, PERSISTED, assert_nothing_serves, ended_in_an_outage, keeping, operator_secrets,
+    records, wait_persisted, wait_record,
 };
 
 async fn wait_no_records(bed: &Bed) {
@@ -66,6 +67,33 @@ async fn another_host_drops_what_was_kept_of_the_one_before() {
         bed.patch_server(json!({"spec": {"hosts": hosts}})).await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_authority_drops_what_was_kept_of_the_one_before() {
+    reached_otherwise("keep-ca", async |bed| {
+        let other = ConnectDev::start_tls(StateSpec::default()).unwrap().ca_pem().unwrap();
+        bed.patch_server(json!({"spec": {"ca": {"inline": other}}})).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_that_came_to_be_never_kept_while_the_operator_was_away_leaves_nothing() {
+    let bed = keeping("keep-never").await;
+    let folder = KeyFolder::new(&bed);
+    ended_in_an_outage(&bed, &folder).await;
+    let vaults = json!([{"name": "services", "class": "emergency"}]);
+    bed.patch_server(json!({"spec": {"vaults": vaults}})).await;
+    let operator = folder.operator(&bed).await;
+    wait_persisted(&operator, "read", 1.0).await;
+    assert_nothing_serves(&bed, "new").await;
+    wait_no_records(&bed).await;
+    assert_eq!(operator.metric("portcullis_cache_entries", &[]), 0.0);
+    // Nor does anything come back with the class of before.
+    bed.patch_server(json!({"spec": {"vaults": []}})).await;
+    assert_nothing_serves(&bed, "newer").await;
+    operator.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -207,7 +207,10 @@ impl Model {
                 }
             }
             Op::Finish(which, cost, next) => self.finish(which.index(count), cost, next),
-            Op::UnparkOne(resource) => self.state.unpark_one(&resource, self.now),
+            Op::UnparkOne(resource) => {
+                let parked = self.state.parking.parked().any(|(on, _)| *on == resource);
+                assert_eq!(self.state.unpark_one(&resource, self.now), parked);
+            }
             Op::UnparkAll(resource) => self.state.unpark_all(&resource, self.now),
             Op::Advance(time) => self.now += time,
         }

@@ -33,11 +33,12 @@ pub(crate) fn subject(route: Route<'_>) -> Subject {
     match route {
         Route::Data(Data::Item(_)) => Subject::Item,
         Route::Data(Data::Vault(_)) => Subject::Vault,
+        Route::Data(Data::Vaults | Data::Items(_)) => Subject::List,
         _ => Subject::Other,
     }
 }
 
-/// Puts another body in the place of an item's or a vault's.
+/// Puts another body in the place of an item's or a vault's, or one that is wrong in the place of a list.
 pub(crate) fn misplace(state: &State, data: Data<'_>, reply: Reply, damage: Damage) -> Reply {
     let Reply::Json(body) = reply else {
         return reply;
@@ -59,6 +60,7 @@ pub(crate) fn misplace(state: &State, data: Data<'_>, reply: Reply, damage: Dama
             Some(vault) => read::vault_body(vault),
             None => with(&body, "id", json!(ids::id(&["nowhere"]))),
         }),
+        (Damage::SameId, Data::Vaults | Data::Items(_)) => Some(with_an_id_twice(&body)),
         _ => None,
     };
     Reply::Json(other.unwrap_or(body))
@@ -70,6 +72,14 @@ fn with(body: &Value, member: &str, value: Value) -> Value {
     body
 }
 
+fn with_an_id_twice(list: &Value) -> Value {
+    let mut list = list.clone();
+    if let Some([first, second, ..]) = list.as_array_mut().map(Vec::as_mut_slice) {
+        second["id"] = first["id"].clone();
+    }
+    list
+}
+
 /// Lets an answer end before its end, where that is the damage.
 pub(crate) async fn cut(response: Response, damage: Damage) -> Response {
     let (mut parts, body) = response.into_parts();
@@ -78,7 +88,7 @@ pub(crate) async fn cut(response: Response, damage: Damage) -> Response {
     let (length, body) = match damage {
         Damage::Short => (half.len(), Body::from(half)),
         Damage::Broken => (whole.len(), broken(half)),
-        Damage::OtherItem | Damage::OtherTitle | Damage::OtherVault => {
+        Damage::OtherItem | Damage::OtherTitle | Damage::OtherVault | Damage::SameId => {
             (whole.len(), Body::from(whole))
         }
     };

@@ -67,6 +67,22 @@ fn what_a_reset_or_truncated_answer_was_about_is_done() {
 }
 
 #[test]
+fn a_repeated_list_has_an_id_twice_and_single_things_are_as_they_are() {
+    let server = server();
+    server.fault(FaultSpec::new(FaultKind::Repeated));
+    let vault = server.vault_id("services").expect("an id");
+    for list in ["/v1/vaults".to_owned(), format!("/v1/vaults/{vault}/items")] {
+        let list = get(&server, &list).json();
+        assert_eq!(list[0]["id"], list[1]["id"]);
+        assert!(list[0]["id"].is_string());
+    }
+    let path = item_path(&server);
+    let whole = get(&server, &path).json();
+    server.clear_faults();
+    assert_eq!(get(&server, &path).json(), whole);
+}
+
+#[test]
 fn a_wrong_title_is_that_of_no_item() {
     let server = server();
     let path = item_path(&server);

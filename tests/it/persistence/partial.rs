@@ -1,0 +1,200 @@
+//! Records that do not hold all that is kept, and those that cannot be read.
+
+use portcullis::api::Reason;
+use portcullis_test_support::connect_dev::ItemSpec;
+use portcullis_test_support::k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role};
+use portcullis_test_support::kube::ResourceExt as _;
+use portcullis_test_support::kube::api::{DeleteParams, Patch, PatchParams};
+use portcullis_test_support::kube::{Api, Client};
+use portcullis_test_support::{Bed, condition, wait};
+use serde_json::{Value, json};
+
+use super::{
+    KeyFolder, bytes, epoch, keeping, record_of, wait_persisted, wait_record, wait_served,
+    wait_synced,
+};
+
+/// More than a third of what a record holds.
+const SIZE: usize = 200 << 10;
+
+fn large(bed: &Bed, item: usize) -> String {
+    format!("{}-{item}-{}", bed.canary(), "x".repeat(SIZE))
+}
+
+async fn request_large(bed: &Bed, name: &str, item: usize) {
+    let reference = format!("op://services/large-{item}/password");
+    bed.request_data(name, &[("password", &reference)]).await;
+}
+
+async fn message(bed: &Bed, reason: Reason) -> String {
+    let server = bed.wait_server_reason("CachePersisted", reason).await;
+    let conditions = server.status.unwrap().conditions;
+    conditions.into_iter().find(|c| c.type_ == "CachePersisted").unwrap().message
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_into_a_record_is_told_of_and_what_was_used_last_comes_back() {
+    let bed = keeping("keep-large").await;
+    for item in 0..3 {
+        let large = ItemSpec::new(&format!("large-{item}")).field("password", &large(&bed, item));
+        bed.connect.add_item("services", large).unwrap();
+    }
+    let folder = KeyFolder::new(&bed);
+    let operator = folder.operator(&bed).await;
+    for item in 0..3 {
+        let name = format!("orders-{item}");
+        request_large(&bed, &name, item).await;
+        bed.wait_value(&name, "password", &large(&bed, item)).await;
+    }
+    let said = message(&bed, Reason::CacheNotWritten).await;
+    assert!(said.contains("1 of 3 do not fit"), "{said}");
+    operator.stop().await;
+    bed.connect.stop();
+
+    let operator = folder.operator(&bed).await;
+    wait_persisted(&operator, "read", 1.0).await;
+    for item in 0..3 {
+        request_large(&bed, &format!("new-{item}"), item).await;
+    }
+    for item in 1..3 {
+        let name = format!("new-{item}");
+        wait_served(&bed, &name).await;
+        bed.wait_value(&name, "password", &large(&bed, item)).await;
+    }
+    let left_out = bed.wait_reason("new-0", Reason::ConnectUnavailable).await;
+    assert_eq!(condition(&left_out, "Ready").unwrap().status, "False");
+    assert!(bed.secret("new-0").await.is_none());
+    bed.connect.restart().unwrap();
+    for item in 0..3 {
+        wait_synced(&bed, &format!("new-{item}")).await;
+    }
+    operator.stop().await;
+}
+
+/// Rights of the bed's operator of its own, by which it reads Secrets of these names alone, or all.
+struct Rights<'b> {
+    bed: &'b Bed,
+    name: String,
+    roles: Api<ClusterRole>,
+    local: Api<Role>,
+}
+
+impl<'b> Rights<'b> {
+    async fn new(bed: &'b Bed) -> Self {
+        let client: Client = bed.client.clone();
+        let name = format!("portcullis-{}", bed.class);
+        let roles: Api<ClusterRole> = Api::all(client.clone());
+        let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
+        let role = roles.get("portcullis").await.unwrap();
+        bed.apply(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": name}, "rules": role.rules,
+        }))
+        .await;
+        // What a binding binds to cannot be changed.
+        let subjects = bindings.get(&name).await.unwrap().subjects;
+        bindings.delete(&name, &DeleteParams::default()).await.unwrap();
+        let of =
+            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
+        bed.apply(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": name}, "roleRef": of, "subjects": subjects,
+        }))
+        .await;
+        let local = Api::namespaced(client, &bed.operator_namespace);
+        Self { bed, name, roles, local }
+    }
+
+    async fn read(&self, names: Option<&[&str]>) {
+        let rules = |rules: Value| {
+            let others =
+                rules.as_array().unwrap().iter().filter(|r| r["resources"] != json!(["secrets"]));
+            let mut rules: Vec<Value> = others.cloned().collect();
+            let verbs = ["list", "watch", "create", "patch", "delete"];
+            rules.push(json!({"apiGroups": [""], "resources": ["secrets"], "verbs": verbs}));
+            let mut get = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]});
+            if let Some(names) = names {
+                get["resourceNames"] = json!(names);
+            }
+            rules.push(get);
+            Patch::Merge(json!({"rules": rules}))
+        };
+        let params = PatchParams::default();
+        let role = self.roles.get(&self.name).await.unwrap();
+        self.roles.patch(&self.name, &params, &rules(json!(role.rules))).await.unwrap();
+        let local = self.local.get("portcullis").await.unwrap();
+        self.local.patch("portcullis", &params, &rules(json!(local.rules))).await.unwrap();
+    }
+
+    /// Waits until the API server holds to it.
+    async fn wait_read(&self, secret: &str, may: bool) {
+        let client = self.bed.service_account_client().await;
+        let api: Api<portcullis_test_support::k8s_openapi::api::core::v1::Secret> =
+            Api::namespaced(client, &self.bed.operator_namespace);
+        wait::until(&format!("reading {secret} to be allowed: {may}"), wait::WAIT, async || {
+            let is = api.get(secret).await.is_ok();
+            if is == may { Ok(()) } else { Err(format!("{is}")) }
+        })
+        .await;
+    }
+
+    async fn finish(self) {
+        self.roles.delete(&self.name, &DeleteParams::default()).await.unwrap();
+    }
+}
+
+/// How often the operator tried in vain to read a Secret.
+async fn denied(bed: &Bed, secret: &str) -> usize {
+    let calls = bed.operator_calls().await;
+    let concerns = |call: &&Value| {
+        call["verb"] == "get"
+            && call["objectRef"]["name"] == secret
+            && call["responseStatus"]["code"] == 403
+    };
+    calls.iter().filter(concerns).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_cannot_be_read_is_tried_again_left_alone_and_replaced_by_the_next() {
+    let bed = keeping("keep-unread").await;
+    let folder = KeyFolder::new(&bed);
+    let operator = folder.operator(&bed).await;
+    bed.request("orders", |_| {}).await;
+    bed.wait_ready("orders").await;
+    let record = wait_record(&bed, "services", 0).await;
+    let (name, before) = (record.name_any(), epoch(&bed, "services").await);
+    operator.stop().await;
+    let secret = bed.secret("orders").await;
+    let rights = Rights::new(&bed).await;
+    rights.read(Some(&["connect-token", "portcullis-keys", "orders"])).await;
+    rights.wait_read(&name, false).await;
+    rights.wait_read("connect-token", true).await;
+    let tried = denied(&bed, &name).await;
+
+    let operator = folder.operator(&bed).await;
+    wait_persisted(&operator, "unread", 1.0).await;
+    wait::until("three tries", wait::WAIT, async || {
+        let more = denied(&bed, &name).await - tried;
+        if more >= 3 { Ok(()) } else { Err(format!("{more}")) }
+    })
+    .await;
+    bed.wait_server_reason("Ready", Reason::Connected).await;
+    assert_eq!(bytes(&record_of(&bed, "services").await.unwrap()), bytes(&record));
+    assert_eq!(bed.secret("orders").await, secret);
+
+    rights.read(None).await;
+    rights.wait_read(&name, true).await;
+    let password = format!("{}-rotated", bed.canary());
+    bed.connect.set_field("services", "orders-db", "password", &password).unwrap();
+    bed.wait_value("orders", "password", &password).await;
+    wait_record(&bed, "services", before).await;
+    operator.stop().await;
+    bed.connect.stop();
+    let operator = folder.operator(&bed).await;
+    wait_persisted(&operator, "read", 1.0).await;
+    bed.request("new", |_| {}).await;
+    wait_served(&bed, "new").await;
+    bed.wait_value("new", "password", &password).await;
+    operator.stop().await;
+    rights.finish().await;
+}
