@@ -173,8 +173,7 @@ async fn an_item_that_outgrows_what_is_read_of_one_keeps_its_secret_until_it_shr
     let limit = Settings::for_tests().item_body_limit;
     let first = bed.value("orders-api", "password");
     bed.connect.reset_requests();
-    let large = |c: &str| c.repeat(limit);
-    bed.connect.set_field("services", "orders-api", "username", &large("x")).unwrap();
+    bed.connect.set_field("services", "orders-api", "username", &"x".repeat(limit)).unwrap();
     let request = says(&bed, "good", Says::kept(Reason::ConnectUnavailable)).await;
     let message = &condition(&request, "Synced").unwrap().message;
     assert!(message.contains(&format!("larger than {limit} bytes")), "{message}");
@@ -194,7 +193,7 @@ async fn an_item_that_outgrows_what_is_read_of_one_keeps_its_secret_until_it_shr
     assert!(calls <= most, "{calls} calls in {:?}", began.elapsed());
     assert_eq!(bed.secret_values("good").await["k"], first);
     assert!(bed.secret("new").await.is_none());
-    bed.connect.set_field("services", "orders-api", "username", &large("y")[..64]).unwrap();
+    bed.connect.set_field("services", "orders-api", "username", "short again").unwrap();
     let rotated = fresh(&bed, "rotated");
     set(&bed, "orders-api", &rotated);
     for name in ["good", "new"] {

@@ -5,6 +5,7 @@ mod claims;
 mod everyone;
 mod foreign;
 mod hosts;
+mod looks;
 mod noisy;
 mod policies;
 mod recreated;
