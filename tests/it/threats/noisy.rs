@@ -139,7 +139,7 @@ async fn stir(api: Api<CredentialRequest>, spec: CredentialRequestSpec, which: u
     if edit.is_err() {
         let request = CredentialRequest::new(&name, spec);
         api.create(&PostParams::default(), &request).await.expect("it can be created");
-    } else if round % 7 == 0 {
+    } else if round.is_multiple_of(7) {
         api.delete(&name, &DeleteParams::default()).await.expect("it can be deleted");
     }
 }
