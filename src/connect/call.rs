@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::breaker::{Pulse, Suspicion};
 use super::error::{Cause, Class, ConnectError, Failure, Subject};
-use super::host::{Entry, Host};
+use super::host::{Entry, Host, Reach};
 use super::observe::{Call, Operation, code};
 use super::retry::Spending;
 use super::{Client, body};
@@ -80,7 +80,12 @@ impl Client {
             };
             match pauses.next() {
                 Some(pause)
-                    if self.is_worth_a_round(&failed, Instant::now() + pause, &progress) =>
+                    if self.is_worth_a_round(
+                        &request.subject,
+                        &failed,
+                        Instant::now() + pause,
+                        &progress,
+                    ) =>
                 {
                     sleep(pause).await;
                 }
@@ -105,10 +110,16 @@ impl Client {
     }
 
     /// Whether asking all hosts again at a time may help, and may be done.
-    fn is_worth_a_round(&self, failed: &Failed, at: Instant, progress: &Progress<'_>) -> bool {
+    fn is_worth_a_round(
+        &self,
+        subject: &str,
+        failed: &Failed,
+        at: Instant,
+        progress: &Progress<'_>,
+    ) -> bool {
         failed.failure.may_pass()
             && at < progress.last_round
-            && self.hosts.iter().any(|host| host.would_admit(at.into_std()))
+            && self.hosts.iter().any(|host| host.would_admit(subject, at.into_std()))
             && self.budget.spend() == Spending::Paid
     }
 
@@ -151,7 +162,7 @@ impl Client {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        match host.admit(Instant::now().into_std()) {
+        match host.admit(&request.subject, Instant::now().into_std()) {
             Entry::Open => {}
             Entry::Closed(failure) => return Err(failure),
             Entry::Probe(failure) => match self.test(host).await {
@@ -169,7 +180,7 @@ impl Client {
         let timeout = self.call_timeout.min(left);
         let answer = self.send(host, request, progress.attempts, timeout, read).await;
         let failure = answer.as_ref().err().copied();
-        match host.note(&request.subject, failure, Instant::now().into_std()) {
+        match host.note(&request.subject, request.reach(), failure, Instant::now().into_std()) {
             Suspicion::None => {}
             Suspicion::Test => progress.suspects.push(host),
         }
@@ -233,6 +244,17 @@ impl Request {
     /// A request whose path is the subject, too.
     pub(super) fn new(operation: Operation, path: String) -> Self {
         Self { operation, subject: path.as_str().into(), path }
+    }
+
+    /// The list of vaults is what a server is asked for first and always: what it says to that, it says of
+    /// itself.
+    fn reach(&self) -> Reach {
+        match self.operation {
+            Operation::Vaults | Operation::Health | Operation::Heartbeat => Reach::Host,
+            Operation::Vault | Operation::Items | Operation::Item | Operation::File => {
+                Reach::Subject
+            }
+        }
     }
 
     fn to(&self, host: &Host, http: &reqwest::Client) -> RequestBuilder {

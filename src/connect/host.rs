@@ -1,5 +1,6 @@
 //! The hosts of a client, and which of them may be asked now.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -64,6 +65,18 @@ pub(super) struct Host {
 struct Traffic {
     breaker: Breaker,
     pause: Option<Pause>,
+    /// What the host asked not to be asked about, by subject. No more than were asked about within the
+    /// longest pause.
+    set_aside: HashMap<Arc<str>, Pause>,
+}
+
+/// What a pause that a host asks for is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// All of it.
+    Host,
+    /// What was asked for. One item must not take its host along.
+    Subject,
 }
 
 #[derive(Clone, Copy)]
@@ -87,7 +100,8 @@ pub(super) enum Entry {
 impl Host {
     pub(super) fn new(origin: Arc<str>, breaker: Breaker, observer: Arc<dyn Observer>) -> Self {
         observer.breaker_moved(&origin, breaker.state());
-        Self { origin, observer, traffic: Mutex::new(Traffic { breaker, pause: None }) }
+        let traffic = Traffic { breaker, pause: None, set_aside: HashMap::new() };
+        Self { origin, observer, traffic: Mutex::new(traffic) }
     }
 
     pub(super) fn state(&self) -> HostState {
@@ -105,16 +119,16 @@ impl Host {
         traffic.breaker.state() == BreakerState::Closed && traffic.paused(now).is_none()
     }
 
-    /// Whether a call or a heartbeat would be sent now.
-    pub(super) fn would_admit(&self, now: Instant) -> bool {
+    /// Whether a call about a subject, or a heartbeat, would be sent now.
+    pub(super) fn would_admit(&self, subject: &str, now: Instant) -> bool {
         let traffic = self.lock();
-        traffic.breaker.would_admit(now) && traffic.paused(now).is_none()
+        traffic.breaker.would_admit(now) && traffic.paused_for(subject, now).is_none()
     }
 
-    /// What a call that is about to be made shall do.
-    pub(super) fn admit(&self, now: Instant) -> Entry {
+    /// What a call about a subject that is about to be made shall do.
+    pub(super) fn admit(&self, subject: &str, now: Instant) -> Entry {
         self.change(|traffic| {
-            if let Some(pause) = traffic.paused(now) {
+            if let Some(pause) = traffic.paused_for(subject, now) {
                 return Entry::Closed(Failure::Paused { until: pause.until_wall });
             }
             match traffic.breaker.admit(now) {
@@ -129,6 +143,7 @@ impl Host {
     pub(super) fn note(
         &self,
         subject: &Arc<str>,
+        reach: Reach,
         failure: Option<Failure>,
         now: Instant,
     ) -> Suspicion {
@@ -140,11 +155,15 @@ impl Host {
             };
             match failure {
                 // Taken at its word: nothing has to be found out about it.
-                Failure::Status { code: 429 | 503, retry_after: Some(pause) }
-                    if !pause.is_zero() =>
+                Failure::Status { code, retry_after: Some(pause) }
+                    if !pause.is_zero() && (code == 429 || code == 503 && reach == Reach::Host) =>
                 {
-                    traffic.pause(pause, now);
+                    traffic.pause = Some(Pause::of(pause, now));
                     Suspicion::None
+                }
+                Failure::Status { code: 503, retry_after: Some(pause) } if !pause.is_zero() => {
+                    traffic.set_aside(subject, pause, now);
+                    traffic.breaker.failed(subject, now)
                 }
                 _ => traffic.breaker.failed(subject, now),
             }
@@ -178,8 +197,20 @@ impl Traffic {
         self.pause.filter(|pause| now < pause.until)
     }
 
-    fn pause(&mut self, pause: Duration, now: Instant) {
-        let until_wall = Utc::now() + pause;
-        self.pause = Some(Pause { until: now + pause, until_wall });
+    /// The pause of the host, or of what it is asked about.
+    fn paused_for(&self, subject: &str, now: Instant) -> Option<Pause> {
+        let aside = || self.set_aside.get(subject).copied().filter(|pause| now < pause.until);
+        self.paused(now).or_else(aside)
+    }
+
+    fn set_aside(&mut self, subject: &Arc<str>, pause: Duration, now: Instant) {
+        self.set_aside.retain(|_, pause| now < pause.until);
+        self.set_aside.insert(Arc::clone(subject), Pause::of(pause, now));
+    }
+}
+
+impl Pause {
+    fn of(length: Duration, now: Instant) -> Self {
+        Self { until: now + length, until_wall: Utc::now() + length }
     }
 }

@@ -21,6 +21,15 @@ const ITEM_ROUTE: &str = "GET /v1/vaults/{v}/items/{i}";
 
 /// An operator of a bed's class and rights that serves these namespaces.
 pub(crate) async fn operator_in(bed: &Bed, namespaces: &[&str]) -> Operator {
+    operator_in_with(bed, namespaces, Settings::for_tests()).await
+}
+
+/// The same with other settings.
+pub(crate) async fn operator_in_with(
+    bed: &Bed,
+    namespaces: &[&str],
+    settings: Settings,
+) -> Operator {
     let metrics = Arc::new(Metrics::new());
     let config = OperatorConfig {
         delegates: Vec::new(),
@@ -31,7 +40,7 @@ pub(crate) async fn operator_in(bed: &Bed, namespaces: &[&str]) -> Operator {
         controller_class: bed.class.clone(),
         namespaces: namespaces.iter().map(|&n| n.to_owned()).collect(),
         operator_namespace: bed.operator_namespace.clone(),
-        settings: Settings::for_tests(),
+        settings,
         audit: AuditConfig {
             sink: Box::new(StreamSink::new(Box::new(std::io::sink()))),
             on_failure: OnFailure::Block,

@@ -162,6 +162,33 @@ async fn a_host_that_asks_for_a_pause_gets_no_call_until_it_is_over() {
 }
 
 #[tokio::test]
+async fn an_item_that_asks_for_a_pause_gets_it_and_its_host_does_not() {
+    let item = |path: &str| path.ends_with(ITEM);
+    let first = Server::answering(move |path, _| match path {
+        path if item(path) => http("503 X", PAUSED, CANARY),
+        _ => good(),
+    })
+    .await;
+    let client = client(config(&first.origin));
+    let error = client.fetch_item(&identity("orders")).await.unwrap_err();
+    let minute = Duration::from_secs(60);
+    assert_eq!(error.failure(), Failure::Status { code: 503, retry_after: Some(minute) });
+    let asked = || first.paths().iter().filter(|path| item(path)).count();
+    assert_eq!(asked(), 1, "it is not repeated");
+    for _ in 0..3 {
+        let error = client.fetch_item(&identity("orders")).await.unwrap_err();
+        assert!(matches!(error.failure(), Failure::Paused { .. }), "{error}");
+        let left = error.retry_after().unwrap();
+        assert!(left <= minute && left > minute / 2, "{left:?}");
+        client.vaults().await.unwrap();
+        client.items(VAULT).await.unwrap();
+    }
+    assert_eq!(asked(), 1);
+    let states = client.hosts();
+    assert_eq!((states[0].breaker, states[0].paused_until), (BreakerState::Closed, None));
+}
+
+#[tokio::test]
 async fn a_call_to_the_only_host_fails_at_once_during_its_pause_and_says_how_long() {
     let server = Server::start(http("429 X", PAUSED, CANARY)).await;
     let client = client(config(&server.origin));

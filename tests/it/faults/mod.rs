@@ -5,6 +5,7 @@ mod changes;
 mod crowd;
 mod hosts;
 mod items;
+mod lists;
 mod presence;
 mod refusals;
 mod repeated;

@@ -1,6 +1,7 @@
 //! What the cache keeps over a restart of the operator: sealed records in the operator's namespace, which serve
 //! in an outage to whoever has the key, and to nobody if they are not just what was written last.
 
+mod faulty;
 mod idle;
 mod keys;
 mod moved;

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use futures::future::join_all;
 use portcullis::api::{CredentialRequest, Reason};
 use portcullis::settings::Settings;
 use portcullis_test_support::connect_dev::{FaultKind, FaultSpec, ItemSpec};
-use portcullis_test_support::{Bed, OperatorOptions, condition, manifests, wait};
+use portcullis_test_support::kube::ResourceExt as _;
+use portcullis_test_support::kube::api::ListParams;
+use portcullis_test_support::{Bed, TestOperator, condition, manifests, wait};
 use serde_json::json;
 
-/// Requests in one namespace; `make bench` has 2,000.
-const MANY: usize = 200;
+use crate::restart::settled;
+
 /// An hour where everything takes a three-hundredth of its time.
 const HOUR: Duration = Duration::from_secs(12);
 
@@ -29,95 +30,144 @@ fn at_a_three_hundredth() -> Settings {
     }
 }
 
+/// The policy that is shipped; its name.
+async fn baseline(bed: &Bed) -> String {
+    let mut spec = manifests::baseline().unwrap()["spec"].take();
+    spec["onDenied"] = json!("Delete");
+    bed.policy("baseline", spec).await
+}
+
+/// The resourceVersions of all requests and of all their Secrets.
+async fn versions(bed: &Bed) -> Vec<(String, Option<String>)> {
+    let requests = bed.requests().list(&ListParams::default()).await.unwrap().items;
+    let managed = ListParams::default().labels("portcullis.dev/managed=true");
+    let secrets = bed.secrets().list(&managed).await.unwrap().items;
+    let of_requests =
+        requests.into_iter().map(|r| (format!("request {}", r.name_any()), r.metadata));
+    let of_secrets = secrets.into_iter().map(|s| (format!("Secret {}", s.name_any()), s.metadata));
+    of_requests.chain(of_secrets).map(|(name, meta)| (name, meta.resource_version)).collect()
+}
+
+/// Waits until `Synced` of every request has a status, and says so of its spec.
+async fn wait_all_synced(bed: &Bed, status: &str) {
+    wait::until(&format!("every request to be Synced={status}"), wait::LONGEST, async || {
+        let listed =
+            bed.requests().list(&ListParams::default()).await.map_err(|e| e.to_string())?;
+        let is =
+            |r: &&CredentialRequest| condition(r, "Synced").is_some_and(|c| c.status == status);
+        let others = listed.items.iter().filter(|r| !is(r)).count();
+        if others == 0 { Ok(()) } else { Err(format!("{others} are not")) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_hour_of_outage_denies_nobody_and_changes_no_secret() {
+async fn an_hour_of_outage_that_outlasts_every_ttl_denies_nobody_and_changes_no_secret() {
     let bed = Bed::new("outage-hour").await;
-    let mut baseline = manifests::baseline().unwrap()["spec"].take();
-    baseline["onDenied"] = json!("Delete");
-    bed.policy("baseline", baseline).await;
-    // What is kept is long out of date when the hour is over, and not yet too old to serve.
-    let classes = json!([{"name": "integrations", "ttl": "3s"}]);
-    let fallback = json!({"maxStaleness": "288s"});
-    let spec = json!({"pollInterval": null, "classes": classes, "fallback": fallback});
-    bed.patch_server(json!({ "spec": spec })).await;
-    let operator = bed
-        .operator_of(OperatorOptions { settings: at_a_three_hundredth(), ..Default::default() })
-        .await;
-    let standing: Vec<String> = (0..10).map(|n| format!("orders-{n}")).collect();
-    for name in &standing {
-        bed.request(name, |_| {}).await;
+    let policy = baseline(&bed).await;
+    // A vault of each class, whose times are scaled as the hour is.
+    let items = [("services", "orders-db"), ("infra", "root"), ("partners", "token")];
+    bed.connect.add_vault("partners").unwrap();
+    let value = |item: &str| bed.value(item, "password");
+    let token = ItemSpec::new("token").field("password", &value("token"));
+    bed.connect.add_item("partners", token).unwrap();
+    let vaults = json!([{"name": "services"}, {"name": "infra"}, {"name": "partners"}]);
+    bed.set_access(
+        json!([{"name": "all", "namespaces": {"names": [bed.namespace]}, "vaults": vaults}]),
+    )
+    .await;
+    bed.patch_server(json!({"spec": {
+        "pollInterval": null,
+        "vaults": [{"name": "infra", "class": "infrastructure"}, {"name": "services", "class": "services"}],
+        "classes": [
+            {"name": "infrastructure", "ttl": "12s"},
+            {"name": "services", "ttl": "6s"},
+            {"name": "integrations", "ttl": "3s"},
+        ],
+    }}))
+    .await;
+    let operator = bed.operator_with(at_a_three_hundredth()).await;
+    bed.wait_policy(&policy, "True").await;
+    let ask = async |name: &str, (vault, item): (&str, &str)| {
+        bed.request_data(name, &[("password", &format!("op://{vault}/{item}/password"))]).await;
+    };
+    for n in 0..12 {
+        ask(&format!("standing-{n}"), items[n % 3]).await;
     }
-    let mut secrets = Vec::new();
-    for name in &standing {
-        bed.wait_ready(name).await;
-        secrets.push(bed.secret(name).await);
-    }
+    wait_all_synced(&bed, "True").await;
     let history = bed.observe_secrets().await;
     bed.connect.stop();
-    for name in &standing {
-        bed.wait_reason(name, Reason::ConnectUnavailable).await;
-    }
-    let versions = async || {
-        let requests = bed.requests().list(&Default::default()).await.unwrap().items;
-        let versions = requests.into_iter().map(|r| (r.metadata.name, r.metadata.resource_version));
-        versions.collect::<Vec<_>>()
-    };
-    let before = versions().await;
-    wait::throughout("an hour in which nothing changes", HOUR, async || {
-        let now = versions().await;
+    wait_all_synced(&bed, "False").await;
+    let before = versions(&bed).await;
+    assert_eq!(before.len(), 24);
+    wait::throughout("more than an hour in which nothing changes", HOUR + HOUR / 12, async || {
+        let now = versions(&bed).await;
         if now == before { Ok(()) } else { Err(format!("{now:?} after {before:?}")) }
     })
     .await;
-    // Whoever comes new, or lost a Secret, is served.
-    bed.delete_secret("orders-0").await;
-    bed.request("new", |_| {}).await;
-    for name in ["orders-0", "new"] {
-        bed.wait_reason(name, Reason::ServedFromCache).await;
-        bed.wait_value(name, "password", &bed.value("orders-db", "password")).await;
+    // Whoever comes new, or lost a Secret, is served from what no class would count as current any more.
+    for (n, of) in items.into_iter().enumerate() {
+        let (lost, new) = (format!("standing-{n}"), format!("new-{n}"));
+        bed.delete_secret(&lost).await;
+        ask(&new, of).await;
+        for name in [lost, new] {
+            bed.wait_reason(&name, Reason::ServedFromCache).await;
+            bed.wait_value(&name, "password", &value(of.1)).await;
+        }
     }
-    for (name, secret) in standing.iter().zip(&secrets).skip(1) {
-        assert!(history.of(name).is_empty(), "{name}");
-        assert_eq!(&bed.secret(name).await, secret);
+    for n in 3..12 {
+        assert!(history.of(&format!("standing-{n}")).is_empty(), "standing-{n}");
     }
     assert!(!operator.audit.text().contains("Denied"), "{}", operator.audit.text());
     bed.connect.restart().unwrap();
-    let synced = |r: &CredentialRequest| condition(r, "Synced").is_some_and(|c| c.status == "True");
-    for name in standing.iter().map(String::as_str).chain(["new"]) {
-        bed.wait_request(name, "to be synced", synced).await;
+    wait_all_synced(&bed, "True").await;
+    for n in 3..12 {
+        assert!(history.of(&format!("standing-{n}")).is_empty(), "standing-{n}");
     }
     operator.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_with_many_requests_in_an_outage_and_after_it_denies_nobody_and_writes_no_secret()
-{
+async fn three_hundred_requests_of_a_namespace_outlive_restarts_in_an_outage_and_after_it() {
     let bed = Bed::new("outage-many").await;
+    let policy = baseline(&bed).await;
     let operator = bed.operator().await;
-    let names: Vec<String> = (0..MANY).map(|n| format!("orders-{n}")).collect();
-    for some in names.chunks(16) {
-        join_all(some.iter().map(|name| bed.request(name, |_| {}))).await;
+    bed.wait_policy(&policy, "True").await;
+    for n in 0..300 {
+        let item = if n % 2 == 0 { "orders-db" } else { "orders-api" };
+        let reference = format!("op://services/{item}/password");
+        bed.request_data(&format!("orders-{n}"), &[("password", &reference)]).await;
     }
-    for name in &names {
-        bed.wait_ready(name).await;
-    }
+    wait_all_synced(&bed, "True").await;
     operator.stop().await;
     let history = bed.observe_secrets().await;
+    let quiet = |operator: &TestOperator, when: &str| {
+        let text = operator.audit.text();
+        assert!(!text.contains("Denied") && !text.contains(r#""kind":"write""#), "{when}: {text}");
+        let of = |n: &usize| !history.of(&format!("orders-{n}")).is_empty();
+        assert_eq!((0..300).find(of), None, "{when}: a Secret was touched");
+    };
+
     bed.connect.stop();
     let operator = bed.operator().await;
-    for name in &names {
-        let request = bed.wait_reason(name, Reason::ConnectUnavailable).await;
-        assert_eq!(condition(&request, "Ready").unwrap().status, "True", "{name}");
-    }
+    wait_all_synced(&bed, "False").await;
+    quiet(&operator, "in the outage");
     operator.stop().await;
+
+    let operator = bed.operator().await;
+    bed.connect.reset_requests();
     bed.connect.restart().unwrap();
+    wait_all_synced(&bed, "True").await;
+    quiet(&operator, "as it ends");
+    operator.stop().await;
+
+    let before = versions(&bed).await;
+    assert_eq!(before.len(), 600);
     bed.connect.reset_requests();
     let operator = bed.operator().await;
-    for name in &names {
-        bed.wait_reason(name, Reason::Synced).await;
-    }
-    let text = operator.audit.text();
-    assert!(!text.contains("Denied"), "{text}");
-    assert!(names.iter().all(|name| history.of(name).is_empty()), "a Secret was written");
+    settled(&bed, &operator, 300).await;
+    quiet(&operator, "after it");
+    assert_eq!(versions(&bed).await, before, "nor was a status");
     assert_eq!(bed.connect.requests().route("GET /v1/vaults/{v}/items/{i}"), 0);
     operator.stop().await;
 }

@@ -2,10 +2,10 @@
 
 mod between;
 mod claims;
-mod costly;
 mod everyone;
 mod foreign;
 mod hosts;
+mod looks;
 mod noisy;
 mod policies;
 mod recreated;

@@ -78,9 +78,14 @@ impl<K: Key> Lanes<K> {
         may_run: impl Fn(&K::Flow) -> bool,
     ) -> Option<(K, Lane)> {
         let has_next = |lane: &Lane| is_open(*lane) && self.line(*lane).has_next(&may_run);
-        let is_due = |lane: &Lane| self.slot(*lane).passed_over >= SHARE - 1;
+        let passed_over = |lane: &Lane| self.slot(*lane).passed_over;
+        // The interactive lane is next whenever nothing is due.
+        let is_due = |lane: &Lane| *lane != Lane::Interactive && passed_over(lane) >= SHARE - 1;
         let mut candidates = Lane::ALL.into_iter().filter(has_next);
-        let lane = candidates.clone().rfind(is_due).or_else(|| candidates.next())?;
+        // Whoever was passed over most often: while the limits hold back two lanes, the one that was served
+        // last becomes due again, and must not be first each time.
+        let due = candidates.clone().filter(is_due).max_by_key(passed_over);
+        let lane = due.or_else(|| candidates.next())?;
         let key = self.slot_mut(lane).line.take(may_run)?;
         for other in Lane::ALL {
             let slot = self.slot_mut(other);

@@ -136,6 +136,28 @@ async fn with_only_interactive_keys_beside_it_a_changed_key_is_at_most_the_eight
     assert_eq!(dispatches_until(&queue, (QUIET, 0)), 8);
 }
 
+/// The one worker that takes them is held for so long each time that both lanes are due when it is free.
+#[tokio::test(start_paused = true)]
+async fn two_lanes_that_are_due_whenever_a_worker_is_free_take_turns() {
+    let queue = queue(2, 1);
+    for n in 0..10 {
+        queue.add((1, n), Lane::Changed);
+        queue.add((2, n), Lane::Sweep);
+    }
+    let mut long = poll(&queue).unwrap();
+    add_all(&queue, 0, 100, Lane::Interactive);
+    let mut flows = vec![long.key().0];
+    for _ in 0..7 {
+        for _ in 0..10 {
+            assert_eq!(run(&queue, Next::Done).unwrap().0, 0);
+        }
+        long.finish(Next::Done);
+        long = poll(&queue).unwrap();
+        flows.push(long.key().0);
+    }
+    assert_eq!(flows, [1, 2, 1, 2, 1, 2, 1, 2]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn flows_that_come_anew_do_not_cut_in_before_one_that_waits() {
     let queue = queue(1, 0);
