@@ -131,9 +131,12 @@ async fn uninstall_and_return(
     password: &str,
 ) {
     step(
-        "helm uninstall leaves the kinds, the requests, their Secrets and the key, and nothing else",
+        "helm uninstall leaves the kinds, the requests, their Secrets, the profiles and the key, and nothing else",
     );
     let secret = orders_secret(cluster).await;
+    // What a namespace was granted is written down some time later.
+    let profile = ["wait", "--for=create", "accessprofile/shop", "--timeout=60s"];
+    let _ = kubectl(cluster, operator::NAMESPACE, &profile, "").await;
     release.uninstall().await;
     let left = everything(cluster).await;
     let left: Vec<_> = left.difference(before).map(String::as_str).collect();
@@ -142,9 +145,11 @@ async fn uninstall_and_return(
         [
             // Of the kinds.
             "APIService v1alpha1.portcullis.dev",
+            "AccessProfile portcullis/shop",
             "ConfigMap portcullis/kube-root-ca.crt",
             "ConfigMap shop/kube-root-ca.crt",
             "CredentialRequest shop/orders-db",
+            "CustomResourceDefinition accessprofiles.portcullis.dev",
             "CustomResourceDefinition connectservers.portcullis.dev",
             "CustomResourceDefinition credentialpolicies.portcullis.dev",
             "CustomResourceDefinition credentialrequests.portcullis.dev",
