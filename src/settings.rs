@@ -94,6 +94,8 @@ pub struct Settings {
     pub tally_interval: Duration,
     /// How long a change of an access profile that nobody waits for may stay unwritten.
     pub profile_interval: Duration,
+    /// The time between two looks whether the admission policy is in force that vouches for requesters.
+    pub guard_interval: Duration,
     /// How long after a Secret was first written a withdrawn grant takes it back: what was withdrawn
     /// before the write is observed a little later.
     pub undo_window: Duration,
@@ -160,6 +162,7 @@ impl Default for Settings {
             redecide_interval: Duration::from_secs(60),
             tally_interval: Duration::from_secs(30),
             profile_interval: Duration::from_secs(30),
+            guard_interval: Duration::from_secs(60),
             undo_window: Duration::from_secs(2),
             write_concurrency: 16,
             write_timeout: Duration::from_secs(10),
@@ -203,6 +206,7 @@ impl Settings {
             redecide_interval: full.redecide_interval / 30,
             tally_interval: full.tally_interval / 30,
             profile_interval: full.profile_interval / 30,
+            guard_interval: full.guard_interval / 30,
             audit_wait: Duration::from_secs(1),
             audit_retry: full.audit_retry / 30,
             audit_checkpoint: full.audit_checkpoint / 30,

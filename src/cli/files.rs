@@ -42,11 +42,13 @@ pub(super) fn whole<T: DeserializeOwned>(file: &Path) -> Result<T, FileError> {
 }
 
 fn of_kind<T: DeserializeOwned>(file: &Path, kind: &'static str) -> Result<Vec<T>, FileError> {
-    let found = documents(file)?
-        .into_iter()
-        .filter(|value| value["kind"] == kind && value["apiVersion"] == "portcullis.dev/v1alpha1");
+    let found = documents(file)?.into_iter().filter(|value| {
+        value.get("kind").is_some_and(|k| k == kind)
+            && value.get("apiVersion").is_some_and(|v| v == "portcullis.dev/v1alpha1")
+    });
     let read = found.map(|value| {
-        let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let name =
+            value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let not_so = |error: serde_json::Error| FileError::NotSo {
             file: file.to_owned(),
             kind,

@@ -223,14 +223,13 @@ impl Case {
             };
             data.push(serde_json::json!({"key": format!("KEY_{number}"), "ref": text}));
         }
-        let mut spec =
-            serde_json::json!({"purpose": self.purpose.unwrap_or_default(), "data": data});
-        if let Some(environment) = self.environment {
-            spec["environment"] = environment.into();
-        }
-        if let Some(consumer) = self.consumer {
-            spec["consumer"] = serde_json::json!({ "serviceAccountName": consumer });
-        }
+        let consumer = self.consumer.map(|name| serde_json::json!({ "serviceAccountName": name }));
+        let spec = serde_json::json!({
+            "purpose": self.purpose.unwrap_or_default(),
+            "data": data,
+            "environment": self.environment,
+            "consumer": consumer,
+        });
         let spec: CredentialRequestSpec = serde_json::from_value(spec)
             .map_err(|error| TestError::Request { test: test.to_owned(), error })?;
         let anomalies = self.anomalies.unwrap_or_default().into_iter();

@@ -50,6 +50,10 @@ pub(super) struct Run {
     /// somebody unknown.
     #[arg(long, env = "PORTCULLIS_DELEGATES", value_delimiter = ',')]
     delegates: Vec<String>,
+    /// The ValidatingAdmissionPolicy, and binding of the same name, by which the API server vouches for who wrote a
+    /// request. Without it, or while it is not in force, nobody counts as verified.
+    #[arg(long, env = "PORTCULLIS_REQUESTED_BY_POLICY")]
+    requested_by_policy: Option<String>,
     /// How long after the installation it learns what is usual, such as 336h. What is unusual alerts by then, and
     /// neither denies nor defers.
     #[arg(long, env = "PORTCULLIS_LEARNING_PERIOD", default_value = "336h", value_parser = duration)]
@@ -145,6 +149,7 @@ impl Run {
             controller_class: self.controller_class,
             namespaces: self.namespaces.into_iter().filter(|n| !n.is_empty()).collect(),
             operator_namespace: self.operator_namespace,
+            requested_by_policy: self.requested_by_policy,
             delegates: self.delegates.into_iter().filter(|d| !d.is_empty()).collect(),
             proxy: if self.connect_proxy_from_environment {
                 Proxy::Environment

@@ -71,6 +71,8 @@ pub struct OperatorConfig {
     pub operator_namespace: String,
     /// Names of those who write requests on behalf of others, or patterns of such names.
     pub delegates: Vec<String>,
+    /// The admission policy by which the API server vouches for who wrote a request; without one nobody is known.
+    pub requested_by_policy: Option<String>,
     /// What stands between the operator and Connect.
     pub proxy: Proxy,
     /// Where the keys of the cache come from.
@@ -148,6 +150,7 @@ impl Operator {
             namespaces,
             operator_namespace,
             delegates,
+            requested_by_policy,
             proxy,
             cache_keys,
             environment,
@@ -249,6 +252,12 @@ impl Operator {
         starting.tasks.spawn(tend(cache.clone(), settings.clone(), metrics.clone()));
         starting.watch_requests(&namespaces);
         starting.watch_namespaces();
+        starting.tasks.spawn(starting.reconciler.knowledge.requesters.watch(
+            requested_by_policy,
+            io.clone(),
+            settings.guard_interval,
+            metrics.clone(),
+        ));
         starting.watch_profiles(&operator_namespace, &profiles);
         let namespaces_of = starting.index.clone();
         starting.tasks.spawn(profiles::keep(profiles, settings.profile_interval, move |name| {

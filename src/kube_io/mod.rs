@@ -1,6 +1,7 @@
 //! The one client that writes to the API server: every write has a place in a limited number of
 //! writes in flight, a timeout, and a metric. Errors say what happened in our own words.
 
+mod admission;
 mod profiles;
 
 use std::collections::BTreeMap;

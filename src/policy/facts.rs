@@ -50,10 +50,16 @@ pub struct RequestFacts {
 }
 
 impl RequestFacts {
-    /// The spec in 128 bits, in hex: enough to tell it from any other.
+    /// The request's name and spec in 128 bits, in hex: enough to tell a spec from any other of this request. Equal
+    /// specs of two requests have different ones.
     #[must_use]
     pub fn spec_id(&self) -> String {
-        self.spec_digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        let mut hash = Sha256::new();
+        for part in [self.namespace.as_bytes(), b"/", self.name.as_bytes(), b"/"] {
+            hash.update(part);
+        }
+        hash.update(self.spec_digest);
+        hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Reads the facts off a request.

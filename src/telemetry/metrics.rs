@@ -37,6 +37,7 @@ pub struct Metrics {
     oldest_wait: Gauge<f64, AtomicU64>,
     panics: Counter,
     holds: Counter,
+    requester_guard: Gauge,
     anomalies: Family<DetectorLabel, Counter>,
     profiles_rebuilt: Family<CauseLabel, Counter>,
     events_dropped: Counter,
@@ -138,6 +139,7 @@ impl Metrics {
             oldest_wait: Gauge::default(),
             panics: Counter::default(),
             holds: Counter::default(),
+            requester_guard: Gauge::default(),
             anomalies: Family::default(),
             profiles_rebuilt: Family::default(),
             events_dropped: Counter::default(),
@@ -223,6 +225,11 @@ impl Metrics {
             "access_profiles_rebuilt",
             "Access profiles that were not as they were written",
             self.profiles_rebuilt.clone(),
+        );
+        registry.register(
+            "requester_guard",
+            "1 while the admission policy is in force that vouches for requesters",
+            self.requester_guard.clone(),
         );
         registry.register(
             "policy_holds",
@@ -364,6 +371,11 @@ impl Metrics {
     /// An access profile was missing, foreign or broken.
     pub fn profile_rebuilt(&self, cause: &'static str) {
         self.profiles_rebuilt.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    /// Whether the admission policy is in force that vouches for requesters.
+    pub fn requester_guarded(&self, is_guarded: bool) {
+        self.requester_guard.set(i64::from(is_guarded));
     }
 
     /// A refresh was due, and a policy held it.

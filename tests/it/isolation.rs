@@ -33,6 +33,7 @@ pub(crate) async fn operator_in_with(
     let metrics = Arc::new(Metrics::new());
     let config = OperatorConfig {
         delegates: Vec::new(),
+        requested_by_policy: None,
         proxy: Proxy::None,
         cache_keys: CacheKeys::Ephemeral,
         environment: Arc::new(|_| None),

@@ -79,6 +79,14 @@ async fn a_restart_with_nothing_changed_writes_nothing_and_fetches_nothing() {
     }
     bed.request_data("denied", &[("k", "op://services/no-such-item/password")]).await;
     bed.wait_reason("denied", Reason::ItemNotFound).await;
+    wait::until("the policy to count", wait::WAIT, async || {
+        let policy = bed.policies().get(&bed.policy).await.map_err(|e| e.to_string())?;
+        let counts = policy.status.and_then(|status| status.requests);
+        // What is not there was never decided.
+        let all = counts.as_ref().is_some_and(|c| c.allowed == 13);
+        if all { Ok(()) } else { Err(format!("{counts:?}")) }
+    })
+    .await;
     operator.stop().await;
     let requests: Vec<String> = names.iter().cloned().chain(["denied".to_owned()]).collect();
     let before = versions(&bed, &requests).await;

@@ -10,6 +10,17 @@ two together; the tests run the operator with exactly these. */}}
 - apiGroups: [portcullis.dev]
   resources: [connectservers/status, credentialpolicies/status]
   verbs: [patch]
+# What admission policies know an operator by: nobody else writes status and AccessProfiles.
+- apiGroups: [portcullis.dev]
+  resources: [operators]
+  verbs: [act]
+{{- if .Values.admission.create }}
+# Whether the policy is there by which the API server vouches for who wrote a request.
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [validatingadmissionpolicies, validatingadmissionpolicybindings]
+  resourceNames: [{{ printf "%s-requested-by" (include "portcullis.fullname" .) | quote }}]
+  verbs: [get]
+{{- end }}
 # Names and labels of namespaces: facts that access rows and policies select by. Only metadata is read.
 - apiGroups: [""]
   resources: [namespaces]

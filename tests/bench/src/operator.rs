@@ -95,6 +95,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         namespaces: vec![text("namespace")],
         operator_namespace: text("operatorNamespace"),
         delegates: Vec::new(),
+        requested_by_policy: None,
         proxy: Proxy::None,
         cache_keys: CacheKeys::Ephemeral,
         environment: Arc::new(|_| None),

@@ -2,6 +2,7 @@
 //!
 //! What is made from it and kept in the repository is in `written`.
 
+mod admission;
 mod described;
 mod install;
 mod render;

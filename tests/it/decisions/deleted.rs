@@ -17,7 +17,7 @@ async fn operator(bed: &Bed) -> TestOperator {
     bed.operator_with(Settings { undo_window: Duration::ZERO, ..Settings::for_tests() }).await
 }
 
-fn deleting(rules: Value) -> Value {
+fn deleting(rules: &Value) -> Value {
     json!({"onDenied": "Delete", "rules": rules})
 }
 
@@ -28,7 +28,7 @@ async fn a_denial_that_lasts_deletes_the_secret_and_records_it() {
     bed.request("orders", |_| {}).await;
     wait_says(&bed, "orders", &SYNCED).await;
     let uid = bed.secret("orders").await.unwrap().metadata.uid.unwrap();
-    let policy = bed.policy("end", deleting(json!([rule("refs.size() > 0", "Deny")]))).await;
+    let policy = bed.policy("end", deleting(&json!([rule("refs.size() > 0", "Deny")]))).await;
     bed.wait_no_secret("orders").await;
     let request = wait_says(&bed, "orders", &DENIED).await;
     assert!(request.status.unwrap().sync.is_none());
@@ -71,14 +71,14 @@ async fn what_passes_fails_or_does_not_compile_deletes_nothing() {
             Reason::Denied,
         ),
     ] {
-        bed.policy("end", deleting(rules)).await;
+        bed.policy("end", deleting(&rules)).await;
         bed.wait_reason("orders", reason).await;
         assert_eq!(bed.secret("orders").await, secret, "{reason}");
-        bed.policy("end", deleting(json!([]))).await;
+        bed.policy("end", deleting(&json!([]))).await;
         wait_says(&bed, "orders", &SYNCED).await;
     }
     // In an outage, and by what passes.
-    bed.policy("end", deleting(json!([rule("!service.reachable", "Deny"), rule_of_now()]))).await;
+    bed.policy("end", deleting(&json!([rule("!service.reachable", "Deny"), rule_of_now()]))).await;
     bed.connect.stop();
     bed.wait_server_reason("Ready", Reason::ConnectUnavailable).await;
     bed.patch_request("orders", json!({"spec": {"purpose": "asked for in the outage"}})).await;

@@ -45,7 +45,10 @@ async fn the_end_of_serving_from_the_cache_is_told_of_though_nothing_is_written(
     let said = wait_event(&bed, "one", Reason::Synced, "holds what 1Password holds").await;
     assert_eq!(said, "Normal");
     assert_eq!(bed.secret("one").await, secret);
-    assert_eq!(recorded(&operator, "one"), changes(&[("created", "Cache")]));
+    assert_eq!(
+        recorded(&operator, "one"),
+        changes(&[("created", "Cache"), ("confirmed", "Connect")])
+    );
     let history = bed.get_request("one").await.status.unwrap().history;
     let sources: Vec<_> = history.iter().map(|h| h.source.unwrap()).collect();
     assert_eq!(sources, [Source::Cache, Source::Connect]);
@@ -72,7 +75,10 @@ async fn a_variable_that_holds_what_1password_holds_gives_way_and_nothing_is_wri
     // Not without a look at what 1Password holds.
     assert_eq!(bed.connect.requests().route(ITEM_ROUTE), 1);
     assert_eq!(bed.secret("one").await, secret);
-    assert_eq!(recorded(&operator, "one"), changes(&[("created", "Environment")]));
+    assert_eq!(
+        recorded(&operator, "one"),
+        changes(&[("created", "Environment"), ("confirmed", "Connect")])
+    );
     let sync = request.status.unwrap().sync.unwrap();
     assert_eq!((sync.content_revision, sync.items.len()), (1, 1));
     operator.stop().await;

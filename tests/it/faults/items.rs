@@ -174,11 +174,11 @@ async fn an_item_that_outgrows_what_is_read_of_one_keeps_its_secret_until_it_shr
     let first = bed.value("orders-api", "password");
     bed.connect.reset_requests();
     bed.connect.set_field("services", "orders-api", "username", &"x".repeat(limit)).unwrap();
-    let request = says(&bed, "good", Says::kept(Reason::ConnectUnavailable)).await;
+    let request = says(&bed, "good", Says::kept(Reason::InvalidResponse)).await;
     let message = &condition(&request, "Synced").unwrap().message;
     assert!(message.contains(&format!("larger than {limit} bytes")), "{message}");
     bed.request_data("new", &[("k", API)]).await;
-    says(&bed, "new", Says::waits(Reason::ConnectUnavailable)).await;
+    says(&bed, "new", Says::waits(Reason::InvalidResponse)).await;
     let value = fresh(&bed, "other");
     set(&bed, "orders-db", &value);
     bed.wait_value("other", "k", &value).await;

@@ -4,7 +4,7 @@ use portcullis::api::{Reason, Source};
 use portcullis_test_support::Bed;
 use serde_json::json;
 
-use super::{API, DB, Says, is_quiet, says};
+use super::{API, DB, Says, VAULTS, asked, is_quiet, says};
 
 /// `good` has a Secret from before the outage, `cached` from within it; `new` is late.
 async fn too_long(bed: &Bed) {
@@ -22,6 +22,9 @@ async fn too_long(bed: &Bed) {
     says(bed, "good", Says::SYNCED).await;
     says(bed, "other", Says::SYNCED).await;
     let good = bed.secret("good").await;
+    // One poll confirms both.
+    bed.connect.reset_requests();
+    asked(bed, VAULTS, 2).await;
     bed.connect.stop();
     says(bed, "good", Says::kept(Reason::ConnectUnavailable)).await;
     ask("cached", DB).await;

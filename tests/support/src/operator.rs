@@ -23,6 +23,10 @@ pub struct OperatorOptions {
     pub cache_keys: CacheKeys,
     /// The namespaces that it serves besides the bed's own.
     pub namespaces: Vec<String>,
+    /// Those who write requests on behalf of others.
+    pub delegates: Vec<String>,
+    /// The admission policy that vouches for who wrote a request.
+    pub requested_by_policy: Option<String>,
     /// The variables of its environment.
     pub environment: BTreeMap<String, String>,
     /// Where its audit records go, if not to [`TestOperator::audit`].
@@ -36,6 +40,8 @@ impl Default for OperatorOptions {
         Self {
             settings: Settings::for_tests(),
             cache_keys: CacheKeys::Ephemeral,
+            delegates: Vec::new(),
+            requested_by_policy: None,
             namespaces: Vec::new(),
             environment: BTreeMap::new(),
             audit: None,
@@ -109,7 +115,7 @@ impl Bed {
     /// # Panics
     /// When it does not start.
     pub async fn operator_with(&self, settings: Settings) -> TestOperator {
-        self.operator_of(OperatorOptions { settings, ..OperatorOptions::default() }).await
+        Box::pin(self.operator_of(OperatorOptions { settings, ..OperatorOptions::default() })).await
     }
 
     /// The same with everything that an operator can be told.
@@ -121,21 +127,22 @@ impl Bed {
         let audit = AuditLines::default();
         let sink =
             options.audit.unwrap_or_else(|| Box::new(StreamSink::new(Box::new(audit.clone()))));
-        let operator = Operator::start(OperatorConfig {
+        let start = Operator::start(OperatorConfig {
             client: self.service_account_client().await,
             controller_class: self.class.clone(),
             namespaces: [vec![self.namespace.clone()], options.namespaces].concat(),
             operator_namespace: self.operator_namespace.clone(),
-            delegates: Vec::new(),
+            delegates: options.delegates,
+            requested_by_policy: options.requested_by_policy,
             proxy: Proxy::None,
             cache_keys: options.cache_keys,
             environment: Arc::new(move |name| options.environment.get(name).cloned()),
             settings: options.settings,
             audit: AuditConfig { sink, on_failure: options.on_audit_failure },
             metrics: metrics.clone(),
-        })
-        .await
-        .expect("the operator starts");
+        });
+        // Futures of tests hold many of these.
+        let operator = Box::pin(start).await.expect("the operator starts");
         let ready = operator.readiness();
         tokio::time::timeout(Duration::from_secs(30), ready.ready())
             .await
