@@ -40,6 +40,8 @@ pub enum Detector {
     VaultBurst,
     /// A vault gives out more new items over a long time, to whomever, than it may.
     VaultDrip,
+    /// One of the ceilings above is passed more than twice over.
+    FarOverCeiling,
     /// A request is deleted and created again and again.
     RecreationChurn,
     /// A namespace that was silent for long asks for something new.
@@ -50,7 +52,7 @@ pub enum Detector {
 
 impl Detector {
     /// All of them, in order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ForeignProfile,
         Self::BrokenProfile,
         Self::MissingProfile,
@@ -66,6 +68,7 @@ impl Detector {
         Self::VaultSpread,
         Self::VaultBurst,
         Self::VaultDrip,
+        Self::FarOverCeiling,
         Self::RecreationChurn,
         Self::DormantWaking,
         Self::DeniedThenEdited,
@@ -90,6 +93,7 @@ impl Detector {
             Self::VaultSpread => "VaultSpread",
             Self::VaultBurst => "VaultBurst",
             Self::VaultDrip => "VaultDrip",
+            Self::FarOverCeiling => "FarOverCeiling",
             Self::RecreationChurn => "RecreationChurn",
             Self::DormantWaking => "DormantWaking",
             Self::DeniedThenEdited => "DeniedThenEdited",

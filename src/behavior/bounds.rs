@@ -3,9 +3,7 @@
 //! Nothing goes by its age alone. A request asks once and then has its Secret for years: what it was granted must
 //! be known when it is created again.
 
-use std::time::Duration;
-
-use crate::api::{Moment, VaultUse};
+use crate::api::VaultUse;
 
 /// Characters of an id, and of a vault's name.
 pub(super) const ID: usize = 64;
@@ -23,8 +21,8 @@ pub(super) const CONSUMER_NEW_ITEMS: usize = 40;
 const VAULTS: usize = 64;
 /// Items of all vaults together.
 const ITEMS: usize = 768;
-/// What was first granted so lately counts for ceilings, and goes last.
-const COUNTED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How many places are made at once where there are too many, so that it is not done for each.
+const ITEMS_ROOM: usize = 32;
 
 /// A text that fits in so many characters.
 pub(super) fn fit(text: &str, most: usize) -> String {
@@ -42,27 +40,23 @@ pub(super) fn make_room<T, R: Ord>(list: &mut Vec<T>, most: usize, rank: impl Fn
 }
 
 /// Keeps vaults and their items within their bounds.
-pub(super) fn keep_vaults(vaults: &mut Vec<VaultUse>, now: Moment) {
+pub(super) fn keep_vaults(vaults: &mut Vec<VaultUse>) {
     make_room(vaults, VAULTS + 1, |vault| vault.last);
-    let mut over =
-        vaults.iter().map(|vault| vault.items.len()).sum::<usize>().saturating_sub(ITEMS);
-    let counted = now.minus(COUNTED);
-    while over > 0 {
-        let all = vaults.iter().enumerate();
-        let items = all.flat_map(|(v, vault)| {
-            vault
-                .items
-                .iter()
-                .enumerate()
-                .map(move |(i, item)| (item.first > counted, item.last, v, i))
-        });
-        let Some((_, _, vault, item)) = items.min() else {
-            return;
-        };
+    if vaults.iter().map(|vault| vault.items.len()).sum::<usize>() <= ITEMS {
+        return;
+    }
+    let all = vaults.iter().enumerate().flat_map(|(v, vault)| {
+        vault.items.iter().enumerate().map(move |(i, item)| (item.last, v, i))
+    });
+    let mut all: Vec<_> = all.collect();
+    all.sort_unstable();
+    all.truncate(all.len() - (ITEMS - ITEMS_ROOM));
+    // From behind, so that the places of the others stay what they are.
+    all.sort_unstable_by_key(|&(_, vault, item)| std::cmp::Reverse((vault, item)));
+    for (_, vault, item) in all {
         if let Some(vault) = vaults.get_mut(vault) {
             vault.items.remove(item);
         }
-        over -= 1;
     }
     vaults.retain(|vault| !vault.items.is_empty());
 }

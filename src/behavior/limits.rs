@@ -13,6 +13,8 @@ pub struct Limits {
     pub old_namespace: Duration,
     /// How long a profile that was missing, foreign or broken is an anomaly of each attempt: 1 day.
     pub rebuilt_window: Duration,
+    /// How long the profile of a namespace that is no more is kept after it last asked: 90 days.
+    pub gone: Duration,
 
     /// The time in which new items are held against what is usual for the namespace: 7 days.
     pub baseline_window: Duration,
@@ -81,6 +83,7 @@ impl Default for Limits {
         Self {
             old_namespace: 7 * DAY,
             rebuilt_window: DAY,
+            gone: 90 * DAY,
             baseline_window: 7 * DAY,
             baseline_past: 56 * DAY,
             baseline_factor: 4,

@@ -66,7 +66,11 @@ fn note_rhythm(known: &mut AccessProfileSpec, at: Moment) {
 }
 
 /// Makes items, their vaults and environments familiar. Returns how many items are new to the namespace.
-fn note_items(known: &mut AccessProfileSpec, items: &[AttemptedItem], at: Moment) -> usize {
+pub(super) fn note_items(
+    known: &mut AccessProfileSpec,
+    items: &[AttemptedItem],
+    at: Moment,
+) -> usize {
     let mut new = 0;
     let mut items: Vec<_> = items.iter().collect();
     items.sort_unstable();
@@ -92,7 +96,7 @@ fn note_items(known: &mut AccessProfileSpec, items: &[AttemptedItem], at: Moment
             note_environment(&mut known.environments, name, at);
         }
     }
-    bounds::keep_vaults(&mut known.vaults, at);
+    bounds::keep_vaults(&mut known.vaults);
     new
 }
 

@@ -85,6 +85,11 @@ impl Profile {
         &self.known
     }
 
+    /// When the namespace last asked for anything, whatever it came to.
+    pub(super) fn last_asked(&self) -> Moment {
+        self.known.requests.iter().map(|request| request.at).fold(self.known.since, Moment::max)
+    }
+
     /// When an item was granted, if it was.
     pub(super) fn item(&self, vault: &str, item: &str) -> Option<&ItemUse> {
         let vaults = &self.known.vaults;

@@ -1,13 +1,18 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use super::attempt::Seen;
-use super::{Attempt, Installation, Limits, NotedOutcome, Profile, profile, vaults::VaultLedgers};
-use crate::api::{RebuildCause, Rebuilt};
+use super::vaults::{self, VaultLedgers};
+use super::{Attempt, Installation, Limits, NotedOutcome, Profile, note, profile};
+use crate::api::{Moment, RebuildCause, Rebuilt};
 
 /// The profiles of all namespaces, and what they tell together.
+///
+/// One more, under the name [`Profiles::OVER_ALL`], holds the items that each vault gave out last to whomever, with
+/// when they were last new to somebody. It is stored as the others are. So what a vault gave out is known after a
+/// restart even if the profiles of those who got it are gone.
 #[derive(Clone, Debug, Default)]
 pub struct Profiles {
     by_namespace: BTreeMap<Arc<str>, Profile>,
@@ -15,17 +20,19 @@ pub struct Profiles {
 }
 
 impl Profiles {
+    /// The name of the profile over all namespaces. No namespace can have it.
+    pub const OVER_ALL: &str = vaults::OVER_ALL;
+
     /// Takes in a profile as it was stored, in place of what was known of the namespace.
     ///
     /// What its vaults gave out stays known even so: an older profile that is put back does not lower it.
     pub fn load(&mut self, namespace: &str, profile: Profile) {
         let namespace: Arc<str> = namespace.into();
-        for (vault, item) in
-            profile.known.vaults.iter().flat_map(|v| v.items.iter().map(move |i| (&v.id, i)))
-        {
-            let had = self.by_namespace.get(&namespace).and_then(|p| p.item(vault, &item.id));
-            if had.is_none() {
-                self.vaults.note(vault, &item.id, &namespace, item.first);
+        let is_over_all = &*namespace == Self::OVER_ALL;
+        for vault in &profile.known.vaults {
+            for item in &vault.items {
+                let at = if is_over_all { item.last } else { item.first };
+                self.vaults.note(&vault.id, &item.id, &namespace, at);
             }
         }
         self.by_namespace.insert(namespace, profile);
@@ -38,9 +45,25 @@ impl Profiles {
         profile.known.rebuilt = Some(Rebuilt { at: at.into(), cause });
     }
 
-    /// Forgets a namespace that is gone. What its vaults gave out stays known.
-    pub fn remove(&mut self, namespace: &str) {
-        self.by_namespace.remove(namespace);
+    /// Forgets the namespaces that are no more and have not asked for long, and returns the names of their profiles,
+    /// to be deleted. Until then a new namespace of the same name is no fresh start. What their vaults gave out
+    /// stays known.
+    pub fn forget_gone(
+        &mut self,
+        now: DateTime<Utc>,
+        limits: &Limits,
+        exists: impl Fn(&str) -> bool,
+    ) -> Vec<String> {
+        let oldest = Moment::from(now).minus(limits.gone);
+        let is_gone = |name: &str, profile: &Profile| {
+            name != Self::OVER_ALL && !exists(name) && profile.last_asked() < oldest
+        };
+        let gone: Vec<String> =
+            self.iter().filter(|(n, p)| is_gone(n, p)).map(|(n, _)| n.to_owned()).collect();
+        for name in &gone {
+            self.by_namespace.remove(name.as_str());
+        }
+        gone
     }
 
     /// What is known of a namespace.
@@ -49,7 +72,7 @@ impl Profiles {
         self.by_namespace.get(namespace)
     }
 
-    /// The namespaces of which something is known, with it.
+    /// The profiles, each under the name that it is stored by.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Profile)> {
         self.by_namespace.iter().map(|(namespace, profile)| (&**namespace, profile))
     }
@@ -79,15 +102,25 @@ impl Profiles {
             }
             profile
         });
+        let mut new = Vec::new();
         if matches!(outcome, NotedOutcome::Granted { .. }) {
-            let asked: BTreeSet<_> =
-                attempt.items.iter().map(|item| (&item.vault_id, &item.item_id)).collect();
-            for (vault, item) in asked {
-                if profile.item(vault, item).is_none() {
-                    self.vaults.note(vault, item, &namespace, at.into());
-                }
-            }
+            new.extend(
+                attempt
+                    .items
+                    .iter()
+                    .filter(|item| profile.item(&item.vault_id, &item.item_id).is_none())
+                    .cloned(),
+            );
         }
         profile.note(attempt, outcome, seen, at);
+        if new.is_empty() {
+            return;
+        }
+        for item in &new {
+            self.vaults.note(&item.vault_id, &item.item_id, &namespace, at.into());
+        }
+        let over_all =
+            self.by_namespace.entry(Self::OVER_ALL.into()).or_insert_with(|| Profile::new(at));
+        note::note_items(&mut over_all.known, &new, at.into());
     }
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 use super::attempt::AttemptedItem;
 use crate::api::Moment;
 
+/// The name of the profile over all namespaces, which no namespace can have.
+pub(super) const OVER_ALL: &str = "all.namespaces";
 /// How long a grant is remembered here: the longest window, and what is usual before it.
 const REMEMBERED: Duration = Duration::from_secs(120 * 24 * 3600);
 /// The most grants remembered of one vault. The ceilings are far below.
-const MOST: usize = 8192;
+const MOST: usize = 2048;
 
 /// What each vault gave out, over all namespaces: when an item was first granted to a namespace.
 ///
@@ -27,12 +29,16 @@ struct FirstGrant {
 }
 
 impl VaultLedgers {
-    /// Takes in that an item was first granted to a namespace.
+    /// Takes in that an item was first granted to a namespace. To hear of it again, as after a reload, changes nothing.
     pub(super) fn note(&mut self, vault: &str, item: &str, namespace: &Arc<str>, at: Moment) {
         let ledger = self.vaults.entry(vault.to_owned()).or_default();
         let place = ledger.partition_point(|grant| grant.at <= at);
-        let (namespace, item) = (Arc::clone(namespace), item.to_owned());
-        ledger.insert(place, FirstGrant { at, namespace, item });
+        let grant = FirstGrant { at, namespace: Arc::clone(namespace), item: item.to_owned() };
+        let mut same_time = ledger.range(..place).rev().take_while(|known| known.at == at);
+        if same_time.any(|known| *known == grant) {
+            return;
+        }
+        ledger.insert(place, grant);
         let Some(oldest) = ledger.back().map(|newest| newest.at.minus(REMEMBERED)) else {
             return;
         };
@@ -62,7 +68,9 @@ impl VaultLedgers {
         asked: usize,
     ) -> usize {
         let mut by_namespace: BTreeMap<&str, usize> = BTreeMap::from([(namespace, asked)]);
-        for grant in self.since(vault, start) {
+        // The profile over all is no namespace.
+        let given = self.since(vault, start).filter(|grant| &*grant.namespace != OVER_ALL);
+        for grant in given {
             *by_namespace.entry(&grant.namespace).or_default() += 1;
         }
         by_namespace.values().map(|items| items.min(&share)).sum()

@@ -218,7 +218,10 @@ impl Operator {
         starting.watch_requests(&namespaces);
         starting.watch_namespaces();
         starting.watch_profiles(&operator_namespace, &profiles);
-        starting.tasks.spawn(profiles::keep(profiles, settings.profile_interval));
+        let namespaces_of = starting.index.clone();
+        starting.tasks.spawn(profiles::keep(profiles, settings.profile_interval, move |name| {
+            namespaces_of.namespace_labels(name).is_some()
+        }));
         starting.watch_policies(io.clone());
         starting.tasks.spawn(tally::publish(
             starting.reconciler.tally.clone(),

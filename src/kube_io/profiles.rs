@@ -1,7 +1,7 @@
 //! AccessProfiles of the operator's own namespace.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams, Preconditions};
 
 use super::{ApiError, Expected, FIELD_MANAGER, KubeIo};
 use crate::api::{AccessProfile, AccessProfileSpec};
@@ -50,6 +50,26 @@ impl KubeIo {
         let params = written_by();
         let replaced = api.replace(&key.name, &params, &profile);
         self.send("AccessProfile", "update", replaced).await.map(|profile| profile.metadata)
+    }
+
+    /// Deletes the profile of a UID and resourceVersion.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] when the profile is not the one that was read.
+    pub async fn delete_profile(
+        &self,
+        key: &ObjectKey,
+        expected: &Expected,
+    ) -> Result<(), ApiError> {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(expected.uid.clone()),
+                resource_version: Some(expected.resource_version.clone()),
+            }),
+            ..DeleteParams::default()
+        };
+        let api = self.namespaced::<AccessProfile>(key);
+        self.send("AccessProfile", "delete", api.delete(&key.name, &params)).await.map(|_| ())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use portcullis::api::Reason;
+use portcullis::behavior::{Detector, History};
 use portcullis::telemetry::Metrics;
 use portcullis_test_support::{Bed, helm_template, manifests};
 use serde_json::{Value, json};
@@ -94,4 +95,18 @@ fn every_metric_is_explained() {
         .filter(|name| !operations.contains(*name))
         .collect();
     assert!(missing.is_empty(), "docs/operations.md does not explain {missing:?}");
+}
+
+#[test]
+fn every_detector_and_every_figure_of_the_past_is_explained() {
+    let behavior = text("docs/behavior.md");
+    let history = serde_json::to_value(History::default()).unwrap();
+    let figures = history.as_object().unwrap().keys().map(String::as_str);
+    let missing: Vec<&str> = Detector::ALL
+        .iter()
+        .map(|detector| detector.as_str())
+        .chain(figures)
+        .filter(|name| !behavior.contains(&format!("| `{name}` |")))
+        .collect();
+    assert!(missing.is_empty(), "docs/behavior.md does not explain {missing:?}");
 }

@@ -1,6 +1,7 @@
 //! Portcullis on real parts: a Kubernetes API server and a server that speaks 1Password Connect's API.
 
 mod bed;
+mod behavior;
 mod cache;
 mod canary;
 mod chart;

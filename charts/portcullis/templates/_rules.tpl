@@ -62,7 +62,7 @@ two together; the tests run the operator with exactly these. */}}
 # What each namespace was granted in the past. Nobody else writes these.
 - apiGroups: [portcullis.dev]
   resources: [accessprofiles]
-  verbs: [create, get, list, update, watch]
+  verbs: [create, delete, get, list, update, watch]
 {{- end -}}
 
 {{/* A Role and its binding. Takes the root, namespace, name and rules. */}}

@@ -4,8 +4,10 @@ mod breadth_over_vaults;
 mod breadth_within_vault;
 mod burst_over_baseline;
 mod burst_over_ceiling;
+mod ceiling;
 mod denied_then_edited;
 mod dormant_waking;
+mod far_over_ceiling;
 mod first_appearance;
 mod lost_profile;
 mod new_environment;
@@ -35,7 +37,7 @@ const NOVELTIES: [(Detector, Detect); 6] = [
 ];
 
 /// The others, each for itself.
-const OTHERS: [(Detector, Detect); 12] = [
+const OTHERS: [(Detector, Detect); 13] = [
     (Detector::BurstOverBaseline, burst_over_baseline::detect),
     (Detector::BurstOverCeiling, burst_over_ceiling::detect),
     (Detector::SlowDrip, slow_drip::detect),
@@ -45,6 +47,7 @@ const OTHERS: [(Detector, Detect); 12] = [
     (Detector::VaultSpread, vault_spread::detect),
     (Detector::VaultBurst, vault_burst::detect),
     (Detector::VaultDrip, vault_drip::detect),
+    (Detector::FarOverCeiling, far_over_ceiling::detect),
     (Detector::RecreationChurn, recreation_churn::detect),
     (Detector::DormantWaking, dormant_waking::detect),
     (Detector::DeniedThenEdited, denied_then_edited::detect),

@@ -1,8 +1,10 @@
 //! Words that the messages share.
 
+use super::ceiling::Count;
+
 /// The first of some vaults by its name, and how many more there are.
 pub(super) fn vaults(vaults: &[(&str, &str)]) -> String {
-    let first = vaults.first().map_or_else(String::new, |(_, name)| vault(name));
+    let first = vault(vaults.first().map(|(_, name)| *name));
     match vaults.len() {
         0 | 1 => first,
         more => format!("{first} and {} more", more - 1),
@@ -10,8 +12,18 @@ pub(super) fn vaults(vaults: &[(&str, &str)]) -> String {
 }
 
 /// A vault by its name, which other people chose.
-pub(super) fn vault(name: &str) -> String {
-    quoted("vault", name)
+pub(super) fn vault(name: Option<&str>) -> String {
+    quoted("vault", name.unwrap_or_default())
+}
+
+/// That a vault gives out too much, without saying to whom.
+pub(super) fn of_vault(over: &Count<'_>) -> String {
+    format!(
+        "with this, {} gives out more than {} items {} to namespaces that never had them",
+        vault(over.vault),
+        over.most,
+        over.in_window()
+    )
 }
 
 /// Something by a name of other people's choosing, without what could break out of a line.

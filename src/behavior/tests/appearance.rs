@@ -119,3 +119,22 @@ fn doubt_takes_nothing_away_from_what_is_known_in_memory() {
     world.profiles.doubt("shop", RebuildCause::Missing, world.now);
     assert_eq!(world.profiles.get("shop").unwrap().known().vaults, before);
 }
+
+#[test]
+fn a_namespace_that_is_deleted_and_made_again_is_no_fresh_start_for_ninety_days() {
+    let mut world = World::with_habits();
+    let limits = world.limits.clone();
+    let gone = |world: &mut World| {
+        world.profiles.forget_gone(world.now, &limits, |name| name == "still-there")
+    };
+    let other = world.attempt("still-there", "web", TOOLS, 0..1);
+    world.grant(&other);
+    world.pass(TimeDelta::days(89));
+    assert_eq!(gone(&mut world), Vec::<String>::new());
+    let again = world.attempt("shop", "web", TOOLS, 0..1);
+    assert_eq!(world.sees(&again), []);
+    world.pass(TimeDelta::days(2));
+    assert_eq!(gone(&mut world), ["shop"]);
+    assert!(world.profiles.get("shop").is_none());
+    assert!(world.profiles.get("still-there").is_some());
+}

@@ -100,8 +100,13 @@ fn the_figures_of_vaults_outlive_a_restart_and_the_removal_of_a_profile() {
     world.profiles = restarted;
     assert_eq!(world.look(&next), before);
 
-    world.profiles.remove("ns-1");
-    assert!(world.sees(&next).contains(&Detector::VaultBurst));
+    let mut bereft = Profiles::default();
+    let over_all = world.profiles.get(Profiles::OVER_ALL).unwrap().clone();
+    bereft.load(Profiles::OVER_ALL, over_all);
+    let mut lost = world.twin();
+    lost.profiles = bereft;
+    assert!(lost.sees(&next).contains(&Detector::VaultBurst), "though all profiles were deleted");
+
     let old = Profile::new(world.now);
     world.profiles.load("ns-2", old);
     assert!(world.sees(&next).contains(&Detector::VaultBurst));

@@ -21,6 +21,9 @@ use attempts::Attempts;
 
 pub(super) use store::keep;
 
+/// The name of the profile of all namespaces together.
+const OVER_ALL: &str = behavior::Profiles::OVER_ALL;
+
 /// The profiles of the namespaces that this instance serves, and those of others as far as they tell of vaults.
 pub(super) struct Profiles {
     state: Mutex<State>,
@@ -101,17 +104,19 @@ impl Place {
         }
     }
 
-    /// The namespace that an AccessProfile of this instance's class is about.
+    /// The namespace that an AccessProfile of this instance's class is about. No namespace has a dot in its name.
     fn namespace_of<'n>(&self, name: &'n str) -> Option<&'n str> {
-        match name.split_once('.') {
-            None if self.class.is_empty() => Some(name),
-            Some((namespace, class)) if class == self.class && !class.is_empty() => Some(namespace),
-            _ => None,
-        }
+        let namespace = match self.class.as_str() {
+            "" => name,
+            class => name.strip_suffix(class)?.strip_suffix('.')?,
+        };
+        (namespace == OVER_ALL || !namespace.contains('.')).then_some(namespace)
     }
 
     fn serves(&self, namespace: &str) -> bool {
-        self.serves.is_empty() || self.serves.iter().any(|served| served == namespace)
+        namespace == OVER_ALL
+            || self.serves.is_empty()
+            || self.serves.iter().any(|served| served == namespace)
     }
 }
 
@@ -166,6 +171,9 @@ impl Profiles {
         if is_new || (granted && !was_granted) {
             state.known.note(attempt, outcome, &seen, attempt.at);
             state.row(&attempt.namespace).noted += 1;
+            if granted && seen.history.new_items > 0 {
+                state.row(OVER_ALL).noted += 1;
+            }
         }
         state.attempts.put(&attempt.uid, spec, seen.anomalies, granted || was_granted);
         verdict
@@ -250,5 +258,8 @@ mod tests {
         assert_eq!(unnamed.namespace_of("shop.blue"), None);
         assert_eq!(blue.namespace_of("shop.blue"), Some("shop"));
         assert_eq!((blue.namespace_of("shop"), blue.namespace_of("shop.red")), (None, None));
+        for place in [unnamed, blue] {
+            assert_eq!(place.namespace_of(&place.name_of(OVER_ALL)), Some(OVER_ALL));
+        }
     }
 }

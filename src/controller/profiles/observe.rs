@@ -3,7 +3,7 @@
 use kube::runtime::watcher::Event;
 use serde::Deserialize as _;
 
-use super::{Object, Profiles};
+use super::{OVER_ALL, Object, Profiles};
 use crate::api::{AccessProfile, AccessProfileSpec, RebuildCause};
 use crate::behavior::Profile;
 use crate::index::{Raw, resource_version};
@@ -67,8 +67,8 @@ impl Profiles {
         }
         let is_in_memory = state.known.get(namespace).is_some();
         let cause = match opened {
-            // Another instance's, or what was stored before the start.
-            Ok(profile) if !is_ours || !is_in_memory => {
+            // Another instance's, or what was stored before the start. What vaults gave out is all instances'.
+            Ok(profile) if !is_ours || !is_in_memory || namespace == OVER_ALL => {
                 state.known.load(namespace, profile);
                 return;
             }

@@ -1,7 +1,7 @@
 //! Storing: at once what somebody waits for, and the rest after a while.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 
@@ -19,11 +19,23 @@ enum Due {
     All,
 }
 
-/// Stores profiles for as long as the operator runs.
-pub(in crate::controller) async fn keep(profiles: Arc<Profiles>, interval: Duration) {
+/// How often namespaces that are gone are looked for.
+const GONE_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Stores profiles for as long as the operator runs. `exists` says whether there is a namespace of a name.
+pub(in crate::controller) async fn keep(
+    profiles: Arc<Profiles>,
+    interval: Duration,
+    exists: impl Fn(&str) -> bool,
+) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looked = Instant::now();
     loop {
+        if looked.elapsed() >= GONE_INTERVAL {
+            looked = Instant::now();
+            profiles.forget_gone(&exists).await;
+        }
         let due = tokio::select! {
             _ = ticks.tick() => Due::All,
             () = profiles.wake.notified() => Due::Awaited,
@@ -36,6 +48,29 @@ pub(in crate::controller) async fn keep(profiles: Arc<Profiles>, interval: Durat
 }
 
 impl Profiles {
+    /// Deletes the profiles of namespaces that are gone and have not asked for long.
+    async fn forget_gone(&self, exists: impl Fn(&str) -> bool) {
+        let gone: Vec<(String, Object)> = {
+            let mut state = self.lock();
+            let is_there = |namespace: &str| exists(namespace) || !self.place.serves(namespace);
+            let gone = state.known.forget_gone(chrono::Utc::now(), &self.limits, is_there);
+            let objects = gone.into_iter().filter_map(|namespace| {
+                let row = state.rows.remove(namespace.as_str())?;
+                Some((namespace, row.object?))
+            });
+            objects.collect()
+        };
+        for (namespace, object) in gone {
+            let key = ObjectKey::new(&self.place.namespace, &self.place.name_of(&namespace));
+            match self.io.delete_profile(&key, &object.expected()).await {
+                Ok(()) | Err(ApiError::NotFound) => {}
+                Err(error) => {
+                    tracing::warn!(profile = %key, %error, "the access profile of a namespace that is gone stays");
+                }
+            }
+        }
+    }
+
     fn due(&self, due: Due) -> Vec<Arc<str>> {
         let state = self.lock();
         let rows = state

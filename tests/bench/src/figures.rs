@@ -1,9 +1,13 @@
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
+
+/// The name of a figure.
+type Name = Cow<'static, str>;
 
 /// Measured values, in the order of measuring.
 #[derive(Default)]
@@ -12,7 +16,7 @@ pub(crate) struct Figures {
 }
 
 struct Row {
-    name: &'static str,
+    name: Name,
     value: f64,
     unit: &'static str,
     /// The most that it should be. Times have no aim: they depend on the machine.
@@ -21,29 +25,36 @@ struct Row {
 
 impl Figures {
     /// Adds a figure and prints it.
-    pub(crate) fn add(&mut self, name: &'static str, value: f64, unit: &'static str) {
-        self.push(name, value, unit, None);
+    pub(crate) fn add(&mut self, name: impl Into<Name>, value: f64, unit: &'static str) {
+        self.push(name.into(), value, unit, None);
     }
 
     /// Adds a figure that should be no more than `aim`.
-    pub(crate) fn aim(&mut self, name: &'static str, value: f64, unit: &'static str, aim: f64) {
-        self.push(name, value, unit, Some(aim));
+    pub(crate) fn aim(&mut self, name: impl Into<Name>, value: f64, unit: &'static str, aim: f64) {
+        self.push(name.into(), value, unit, Some(aim));
     }
 
     /// Adds a count that should be no more than `aim`.
     #[expect(clippy::cast_precision_loss, reason = "counts are small")]
-    pub(crate) fn count(&mut self, name: &'static str, value: u64, unit: &'static str, aim: u64) {
-        self.push(name, value as f64, unit, Some(aim as f64));
+    pub(crate) fn count(
+        &mut self,
+        name: impl Into<Name>,
+        value: u64,
+        unit: &'static str,
+        aim: u64,
+    ) {
+        self.push(name.into(), value as f64, unit, Some(aim as f64));
     }
 
     /// Adds a duration in milliseconds.
-    pub(crate) fn add_ms(&mut self, name: &'static str, value: Duration) {
+    pub(crate) fn add_ms(&mut self, name: impl Into<Name>, value: Duration) {
         self.add(name, value.as_secs_f64() * 1000.0, "ms");
     }
 
-    fn push(&mut self, name: &'static str, value: f64, unit: &'static str, aim: Option<f64>) {
+    fn push(&mut self, name: Name, value: f64, unit: &'static str, aim: Option<f64>) {
         let value = (value * 100.0).round() / 100.0;
         let row = Row { name, value, unit, aim };
+        let name = &row.name;
         let told = match aim {
             None => String::new(),
             Some(aim) if row.is_missed() => format!("  aim {aim}: MISSED"),
@@ -51,20 +62,20 @@ impl Figures {
         };
         #[expect(clippy::print_stdout, reason = "this is the program's output")]
         {
-            println!("{name} {value} {unit}{told}");
+            println!("{}", format!("{name} {value} {unit}{told}").trim_end());
         }
         self.rows.push(row);
     }
 
     /// The names of the figures that are more than their aim.
-    pub(crate) fn missed(&self) -> Vec<&'static str> {
-        self.rows.iter().filter(|row| row.is_missed()).map(|row| row.name).collect()
+    pub(crate) fn missed(&self) -> Vec<&str> {
+        self.rows.iter().filter(|row| row.is_missed()).map(|row| &*row.name).collect()
     }
 
     /// Writes all of them as JSON.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let all: Map<String, Value> =
-            self.rows.iter().map(|row| (row.name.to_owned(), row.json())).collect();
+            self.rows.iter().map(|row| (row.name.to_string(), row.json())).collect();
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;

@@ -2,6 +2,7 @@
 //! binary's code in a process of its own. Prints `name value unit` lines, with the aim where there is one,
 //! and writes them as JSON.
 
+mod behavior;
 mod day;
 mod figures;
 mod load;
@@ -30,6 +31,9 @@ struct Args {
     /// Where the figures go as JSON.
     #[arg(long, default_value = "target/bench.json")]
     out: std::path::PathBuf,
+    /// Only simulate what behaviour sees; nothing is started for it.
+    #[arg(long)]
+    simulation: bool,
     /// Be the operator that is measured: how the program starts its second process.
     #[arg(long, hide = true)]
     operator: bool,
@@ -43,10 +47,13 @@ fn main() -> anyhow::Result<()> {
         return runtime.block_on(operator::run());
     }
     let mut figures = Figures::default();
-    runtime.block_on(async {
-        scenario::run(Load::new(args.requests, args.vaults, args.keys), &mut figures).await?;
-        day::run(&mut figures).await
-    })?;
+    behavior::run(&mut figures);
+    if !args.simulation {
+        runtime.block_on(async {
+            scenario::run(Load::new(args.requests, args.vaults, args.keys), &mut figures).await?;
+            day::run(&mut figures).await
+        })?;
+    }
     figures.write(&args.out)?;
     let missed = figures.missed();
     ensure!(missed.is_empty(), "more than the aim: {}", missed.join(", "));

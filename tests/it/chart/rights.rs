@@ -135,9 +135,9 @@ const NEEDED: [Call; 19] = [
 ];
 
 const REFUSED: [Call; 40] = [
-    // What is the operator's own, elsewhere; and it deletes none.
+    // What is the operator's own, elsewhere.
     ("GET", "/apis/portcullis.dev/v1alpha1/namespaces/T/accessprofiles"),
-    ("DELETE", "/apis/portcullis.dev/v1alpha1/namespaces/O/accessprofiles/x"),
+    ("DELETE", "/apis/portcullis.dev/v1alpha1/namespaces/T/accessprofiles/x"),
     // What people write.
     ("POST", "/apis/portcullis.dev/v1alpha1/connectservers"),
     ("PATCH", "/apis/portcullis.dev/v1alpha1/connectservers/x"),

@@ -5,12 +5,14 @@
 //! - [`Bed`]: a tenant's namespace, the operator's namespace and rights, a development Connect server, a
 //!   ConnectServer and a policy, all of one test alone, and the verbs to use them.
 //! - [`wait`]: looks until something holds, or says what was seen last.
+//! - [`simulation`]: months of ordinary use, and attacks, for what judges behaviour.
 //! - [`manifests`]: the YAML of the repository, as objects.
 
 pub mod bed;
 mod cluster;
 pub mod manifests;
 mod operator;
+pub mod simulation;
 mod tool;
 pub mod wait;
 
