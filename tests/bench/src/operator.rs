@@ -40,7 +40,7 @@ impl Process {
         });
         let mut child = Command::new(std::env::current_exe()?)
             .arg("--operator")
-            // As the chart has it.
+            // glibc keeps a heap for each thread otherwise; the image has no glibc.
             .env("MALLOC_ARENA_MAX", "2")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
