@@ -168,8 +168,14 @@ async fn refused_once(name: &str, code: u16, route: &str) {
     let request = says(&bed, "good", Says::SYNCED).await;
     // It was never believed: that would have emptied the cache and asked for the item once more.
     let asked = bed.connect.requests();
-    let expected = if route == ITEM { (1, 2) } else { (2, 1) };
-    assert_eq!((asked.route(LIST), asked.route(ITEM)), expected, "{:?}", asked.by_route);
+    // An item that is not there may be looked for in a newer list.
+    let (lists, items) = match (route, code) {
+        (ITEM, 404) => (1..=2, 2),
+        (ITEM, _) => (1..=1, 2),
+        _ => (2..=2, 1),
+    };
+    assert!(lists.contains(&asked.route(LIST)), "{:?}", asked.by_route);
+    assert_eq!(asked.route(ITEM), items, "{:?}", asked.by_route);
     assert_eq!(request.status.unwrap().sync.unwrap().content_revision, 2);
     operator.stop().await;
 }
