@@ -26,6 +26,8 @@ const ALONE: &str = "alone";
 const ROUNDS: usize = 50;
 /// How many polls an idle operator is watched for: at a poll a second, some seconds.
 const IDLE_POLLS: u64 = 10;
+/// See [`settled`].
+const SETTLED_POLLS: u64 = 36;
 /// What the operator's memory should stay under, in MiB.
 const MEMORY: f64 = 64.0;
 
@@ -130,12 +132,12 @@ async fn idle(bed: &Bed, load: Load, figures: &mut Figures) -> anyhow::Result<()
 }
 
 /// Waits until the operator has written what it had to write: a status follows its Secret, and Events are
-/// written off the path. How often it has written by then. Longer than the audit stream's checkpoint takes to follow,
-/// at a poll a second.
+/// written off the path. How often it has written by then. Longer than the counts of policies and the profiles of
+/// namespaces take to follow, thirty seconds, at a poll a second.
 async fn settled(bed: &Bed, load: Load) -> anyhow::Result<usize> {
     let mut written = writes(bed).await;
     until("end of the writes", load.patience(), async || {
-        more_polls(bed, 6, WAIT).await?;
+        more_polls(bed, SETTLED_POLLS, WAIT).await?;
         let now = writes(bed).await;
         Ok(std::mem::replace(&mut written, now) == now)
     })
