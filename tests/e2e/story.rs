@@ -131,7 +131,7 @@ async fn uninstall_and_return(
     password: &str,
 ) {
     step(
-        "helm uninstall leaves the kinds, the requests, their Secrets, the profiles and the key, and nothing else",
+        "helm uninstall leaves the kinds, the requests, their Secrets, the profiles, the end of the audit stream and the key, and nothing else",
     );
     let secret = orders_secret(cluster).await;
     // What a namespace was granted is written down some time later.
@@ -147,6 +147,7 @@ async fn uninstall_and_return(
             "APIService v1alpha1.portcullis.dev",
             "AccessProfile portcullis/shop",
             "ConfigMap portcullis/kube-root-ca.crt",
+            "ConfigMap portcullis/portcullis-audit",
             "ConfigMap shop/kube-root-ca.crt",
             "CredentialRequest shop/orders-db",
             "CustomResourceDefinition accessprofiles.portcullis.dev",
