@@ -208,7 +208,8 @@ async fn every_flag_of_the_operator_has_a_value() {
         .split_whitespace()
         .filter_map(|word| word.strip_prefix("--"))
         .map(|flag| flag.split(|c: char| !c.is_ascii_alphabetic() && c != '-').next().unwrap())
-        .filter(|flag| !flag.is_empty() && *flag != "help")
+        // `audit-otlp` is there in a build for it alone, which the image is not; `extraArgs` is for such.
+        .filter(|flag| !flag.is_empty() && !["help", "audit-otlp"].contains(flag))
         .collect();
     let mut told = BTreeSet::new();
     let mut renders = vec![helm_template(&["--set", "cacheKeys.dir=/keys"], "").await.ok()];

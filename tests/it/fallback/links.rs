@@ -67,6 +67,12 @@ async fn each_link_serves_where_those_before_it_do_not() {
     once(&bed, API, from_spare(), Source::FallbackSecret).await;
     once(&bed, API, json!({}), Source::Environment).await;
     bed.patch_server(json!({"spec": {"fallback": {"environment": []}}})).await;
+    wait::until("the ConnectServer to be read anew", wait::WAIT, async || {
+        let server = bed.get_server().await;
+        let observed = server.status.and_then(|status| status.observed_generation);
+        if observed == server.metadata.generation { Ok(()) } else { Err(format!("{observed:?}")) }
+    })
+    .await;
     request(&bed, "one", API, json!({})).await;
     wait_nothing(&bed, "one").await;
     operator.stop().await;
