@@ -194,10 +194,10 @@ impl Reconciler {
     pub(super) async fn delete_secret(
         &self,
         subject: &Subject<'_>,
-        request: &RequestFacts,
         facts: Option<&Facts>,
         decision: &Decision,
     ) -> Result<bool, Problem> {
+        let request = &subject.request;
         let secret = SecretLine {
             name: &request.secret_name,
             uid: None,
@@ -281,16 +281,9 @@ impl Reconciler {
         }
         let secret = ObjectKey::new(&subject.key.namespace, &subject.entry.secret_name);
         let Some(secret) = self.knowledge.index.secret(&secret) else { return Ok(()) };
-        let request = RequestFacts::new(
-            &subject.key.namespace,
-            &subject.key.name,
-            &subject.entry.uid,
-            subject.entry.generation,
-            &subject.spec,
-        );
         let versions =
             secret.annotations.get(ITEM_VERSIONS).map(String::as_str).unwrap_or_default();
-        let entry = Entry::found(&request, &secret.uid, versions, &intent);
+        let entry = Entry::found(&subject.request, &secret.uid, versions, &intent);
         self.audit
             .record(&entry)
             .await
@@ -306,7 +299,7 @@ impl Reconciler {
         let receipt = subject.receipt.as_ref()?;
         let closed = Receipt {
             record: self.closed_intent(subject),
-            granted: subject.spec_id.clone(),
+            granted: subject.request.spec_id(),
             ..receipt.clone()
         };
         (closed != *receipt).then(|| subject.signer.receipt(&subject.entry.uid, &closed))

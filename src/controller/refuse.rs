@@ -8,7 +8,7 @@ use super::reconcile::Reconciler;
 use super::subject::Subject;
 use crate::api::{OnDenied, Outcome, Reason};
 use crate::audit::Entry;
-use crate::policy::{Hold, Refusal, RequestFacts, Verdict};
+use crate::policy::{Hold, Refusal, Verdict};
 use crate::secret::{SecretChange, SecretState};
 use crate::status::{Next, Problem};
 
@@ -16,15 +16,8 @@ impl Reconciler {
     /// A denial keeps the Secret, but for one that was created a moment ago under a grant that had been
     /// withdrawn already.
     pub(super) async fn refuse(&self, subject: &Subject<'_>, refusal: &Refusal) -> Ended {
-        let request = RequestFacts::new(
-            &subject.key.namespace,
-            &subject.key.name,
-            &subject.entry.uid,
-            subject.entry.generation,
-            &subject.spec,
-        );
         let problem = Problem::refused(&refusal.decision);
-        let entry = Entry::decision(&request, refusal.facts.as_deref(), &refusal.decision);
+        let entry = Entry::decision(&subject.request, refusal.facts.as_deref(), &refusal.decision);
         let record = match self.audit_decision(subject, entry, &refusal.decision).await {
             Ok(record) => record,
             Err(problem) => return Ended::failed(problem, Then::Retry),
@@ -38,14 +31,14 @@ impl Reconciler {
         let mut then = Then::Done;
         if let Some((written, at)) = created.filter(|(_, at)| is_denial && at.elapsed() < window) {
             let (facts, decision) = (refusal.facts.as_deref(), &refusal.decision);
-            if self.take_back(subject.key, &written, &request, facts, decision).await {
+            if self.take_back(subject.key, &written, &subject.request, facts, decision).await {
                 next = Next::TakenBack(problem);
             } else {
                 self.with_memory(subject.key, |m| m.created = Some((written, at)));
                 then = Then::Retry;
             }
         } else if refusal.on_denied == OnDenied::Delete {
-            match self.erase(subject, &request, refusal).await {
+            match self.erase(subject, refusal).await {
                 Ok(true) => next = Next::TakenBack(problem),
                 Ok(false) => {}
                 Err(failed) => {
@@ -61,12 +54,7 @@ impl Reconciler {
     }
 
     /// Deletes the Secret of a request that is denied, where the policy says so. Returns whether it is gone.
-    async fn erase(
-        &self,
-        subject: &Subject<'_>,
-        request: &RequestFacts,
-        refusal: &Refusal,
-    ) -> Result<bool, Problem> {
+    async fn erase(&self, subject: &Subject<'_>, refusal: &Refusal) -> Result<bool, Problem> {
         if !matches!(subject.state, SecretState::Intact | SecretState::Touched) {
             return Ok(false);
         }
@@ -79,7 +67,7 @@ impl Reconciler {
             return Ok(false);
         };
         let (facts, decision) = (refusal.facts.as_deref(), &refusal.decision);
-        self.delete_secret(subject, request, facts, decision).await
+        self.delete_secret(subject, facts, decision).await
     }
 
     /// What was granted stays; nothing is read or written, unless there is nothing to be done.

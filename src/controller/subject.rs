@@ -22,8 +22,7 @@ pub(super) struct Subject<'a> {
     pub(super) receipt: Option<Receipt>,
     pub(super) state: SecretState,
     pub(super) rendering: Vec<u8>,
-    /// The spec in short, as a receipt names it.
-    pub(super) spec_id: String,
+    pub(super) request: RequestFacts,
     /// Whether the spec as it is was granted before.
     pub(super) occasion: Occasion,
     pub(super) started: Instant,
@@ -62,14 +61,13 @@ impl Reconciler {
         let state = self.state(key, &entry, &signer, receipt.as_ref());
         let request =
             RequestFacts::new(&key.namespace, &key.name, &entry.uid, entry.generation, &spec);
-        let spec_id = request.spec_id();
         Ok(Subject {
             key,
             occasion: match &receipt {
-                Some(receipt) if receipt.granted == spec_id => Occasion::Refresh,
+                Some(receipt) if receipt.granted == request.spec_id() => Occasion::Refresh,
                 Some(_) | None => Occasion::Grant,
             },
-            spec_id,
+            request,
             rendering: rendering(&entry.uid, &spec),
             started: Instant::now(),
             max_staleness: self.knowledge.max_staleness(&spec),

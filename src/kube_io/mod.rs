@@ -144,13 +144,7 @@ impl KubeIo {
         key: &ObjectKey,
         expected: &Expected,
     ) -> Result<(), ApiError> {
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(expected.uid.clone()),
-                resource_version: Some(expected.resource_version.clone()),
-            }),
-            ..DeleteParams::default()
-        };
+        let params = only(expected);
         let api: Api<Secret> = self.namespaced(key);
         self.send("Secret", "delete", api.delete(&key.name, &params)).await.map(|_| ())
     }
@@ -314,6 +308,16 @@ impl ApiError {
 
 fn params() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// A deletion of this object alone.
+fn only(expected: &Expected) -> DeleteParams {
+    let uid = Some(expected.uid.clone());
+    let resource_version = Some(expected.resource_version.clone());
+    DeleteParams {
+        preconditions: Some(Preconditions { uid, resource_version }),
+        ..DeleteParams::default()
+    }
 }
 
 fn guarded(

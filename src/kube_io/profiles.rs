@@ -1,9 +1,9 @@
 //! AccessProfiles of the operator's own namespace.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::PostParams;
 
-use super::{ApiError, Expected, FIELD_MANAGER, KubeIo};
+use super::{ApiError, Expected, FIELD_MANAGER, KubeIo, only};
 use crate::api::{AccessProfile, AccessProfileSpec};
 use crate::index::{ObjectKey, Raw};
 
@@ -61,13 +61,7 @@ impl KubeIo {
         key: &ObjectKey,
         expected: &Expected,
     ) -> Result<(), ApiError> {
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(expected.uid.clone()),
-                resource_version: Some(expected.resource_version.clone()),
-            }),
-            ..DeleteParams::default()
-        };
+        let params = only(expected);
         let api = self.namespaced::<AccessProfile>(key);
         self.send("AccessProfile", "delete", api.delete(&key.name, &params)).await.map(|_| ())
     }
