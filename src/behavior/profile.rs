@@ -62,14 +62,8 @@ impl Profile {
         AccessProfileSpec { tag: sign(&self.canonical(namespace)), ..self.known.clone() }
     }
 
-    /// What is unusual about an attempt of the namespace, as far as it alone can tell; nothing changes.
-    #[must_use]
-    pub fn look(&self, attempt: &Attempt, installation: &Installation, limits: &Limits) -> Seen {
-        look(Some(self), attempt, installation, limits, &VaultLedgers::default())
-    }
-
     /// Takes in what was decided on an attempt.
-    pub fn note(
+    pub(super) fn note(
         &mut self,
         attempt: &Attempt,
         outcome: NotedOutcome,

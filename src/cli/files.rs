@@ -24,20 +24,19 @@ pub(super) enum FileError {
     Rule { file: PathBuf, policy: String, rule: String, place: String, error: String },
 }
 
+fn text(file: &Path) -> Result<String, FileError> {
+    std::fs::read_to_string(file).map_err(|error| FileError::Unreadable(file.to_owned(), error))
+}
+
 /// The documents of a file.
 fn documents(file: &Path) -> Result<Vec<Value>, FileError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| FileError::Unreadable(file.to_owned(), error))?;
-    let values: Vec<Value> = serde_saphyr::from_multiple(&text)
-        .map_err(|error| FileError::NotYaml(file.to_owned(), error.to_string()))?;
-    Ok(values)
+    serde_saphyr::from_multiple(&text(file)?)
+        .map_err(|error| FileError::NotYaml(file.to_owned(), error.to_string()))
 }
 
 /// A file as a whole.
 pub(super) fn whole<T: DeserializeOwned>(file: &Path) -> Result<T, FileError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| FileError::Unreadable(file.to_owned(), error))?;
-    serde_saphyr::from_str(&text)
+    serde_saphyr::from_str(&text(file)?)
         .map_err(|error| FileError::NotYaml(file.to_owned(), error.to_string()))
 }
 

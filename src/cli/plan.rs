@@ -14,7 +14,7 @@ use kube::{Api, Client};
 use serde::Serialize;
 
 use super::files::{self, FileError};
-use super::print::{DENIED, Output, failed, print, tame};
+use super::print::{DENIED, Output, came_to, failed, print, tame};
 use crate::api::{ConnectServer, ConnectServerSpec, CredentialPolicy, CredentialRequest, Occasion};
 use crate::behavior::History;
 use crate::plan::{Fetch, Given, Plan as Planned, PlanError, plan};
@@ -235,19 +235,17 @@ impl Plan {
 impl Shown {
     fn new(request: String, planned: &Planned) -> Self {
         let decision = planned.decision();
-        let (outcome, message) = match &planned.verdict {
-            Verdict::Held(hold) => ("Held", hold.why.clone()),
-            Verdict::Granted(_) | Verdict::Refused(_) => {
-                (decision.outcome.as_str(), decision.message.clone())
-            }
+        let message = match &planned.verdict {
+            Verdict::Held(hold) => &hold.why,
+            Verdict::Granted(_) | Verdict::Refused(_) => &decision.message,
         };
         let is_granted = matches!(planned.verdict, Verdict::Granted(_));
         Self {
             request,
-            outcome,
+            outcome: came_to(&planned.verdict),
             reason: decision.reason.as_str(),
             risk_score: decision.risk_score,
-            message,
+            message: message.clone(),
             factors: decision
                 .factors
                 .iter()

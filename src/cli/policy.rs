@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 
 use super::files::{self, FileError};
-use super::print::{FAILED, failed};
+use super::print::{FAILED, came_to, failed};
 use crate::api::{ConnectServerSpec, CredentialRequestSpec, Occasion};
 use crate::behavior::{Anomaly, Detector, History};
 use crate::plan::{Given, PlanError, plan};
@@ -272,10 +272,7 @@ impl Expected {
     /// How a verdict differs from what is expected.
     fn difference(&self, verdict: &Verdict) -> Option<String> {
         let decision = verdict.decision();
-        let outcome = match verdict {
-            Verdict::Held(_) => "Held",
-            Verdict::Granted(_) | Verdict::Refused(_) => decision.outcome.as_str(),
-        };
+        let outcome = came_to(verdict);
         let rules: Vec<&str> = decision.factors.iter().map(|f| f.rule.as_str()).collect();
         let mut text = String::new();
         let mut differs = |what: &str, expected: &str, found: &str| {

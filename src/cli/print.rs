@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::policy::Verdict;
+
 /// The form of what a command prints.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(super) enum Output {
@@ -22,6 +24,14 @@ pub(super) enum Output {
 pub(super) const DENIED: u8 = 2;
 /// The code of a command that could not do its work.
 pub(super) const FAILED: u8 = 3;
+
+/// What a verdict came to: an outcome, or that a grant which stands is held.
+pub(super) fn came_to(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Held(_) => "Held",
+        Verdict::Granted(_) | Verdict::Refused(_) => verdict.decision().outcome.as_str(),
+    }
+}
 
 /// Prints a value, as text by `text`.
 pub(super) fn print<T: Serialize>(

@@ -15,7 +15,7 @@ const AT: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
 /// A profile with something in each list.
 fn profile() -> Value {
-    let mut profile = Profile::new(AT);
+    let mut profiles = Profiles::default();
     let installation = Installation { installed_at: AT, learning: std::time::Duration::ZERO };
     for (hour, outcome) in [
         (0, NotedOutcome::Granted { risk: 30 }),
@@ -39,11 +39,9 @@ fn profile() -> Value {
             items: vec![item],
             at,
         };
-        let seen = profile.look(&attempt, &installation, &Limits::default());
-        profile.note(&attempt, outcome, &seen, at);
+        let seen = profiles.look(&attempt, &installation, &Limits::default());
+        profiles.note(&attempt, outcome, &seen, at);
     }
-    let mut profiles = Profiles::default();
-    profiles.load("shop", profile);
     profiles.doubt("shop", portcullis::api::RebuildCause::Broken, AT);
     let spec = profiles.get("shop").unwrap().seal("shop", |_| "v1.0.tag".to_owned());
     json!({
