@@ -252,9 +252,11 @@ impl Scope {
         self.store().listed(&self.vault(vault), &versions, self.inner.cache.moment(at));
     }
 
-    /// Drops what is kept of a vault under any other class than this; under any where there is none.
-    pub fn reclass(&self, vault: &Arc<str>, class: Option<&str>) {
-        self.store().reclass(&self.vault(vault), class);
+    /// Drops what is kept of a vault under any other class than this, under any where this one keeps nothing, and keeps
+    /// the rest for as long as this one says.
+    pub fn reclass(&self, vault: &Arc<str>, class: &Class) {
+        let kept = class.ttl.map(|ttl| (&*class.name, class.keep.max(ttl)));
+        self.store().reclass(&self.vault(vault), kept);
     }
 
     /// What the values in it are bound to.

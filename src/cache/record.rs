@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::bind::{Origin, Part, Sealed, open_with, seal_with};
+use super::bind::{self, Binding, Origin, Part, Sealed, open_with, seal_with};
 use super::keys::put;
 use super::store::Entry;
 use super::{Scope, unix_millis};
@@ -29,6 +29,9 @@ pub struct Listed {
     /// Its category; empty where the server does not tell.
     pub category: Arc<str>,
 }
+
+/// By how much clocks may differ.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// The most bytes of sealed values in a record; the rest is for names.
 const VALUES_LIMIT: usize = 512 << 10;
@@ -70,7 +73,7 @@ pub struct Record {
 pub enum SealedBy {
     /// The one that seals.
     Newest,
-    /// One that only opens any more: the record is to be sealed anew.
+    /// One that only opens any more, or some of the values were: the record is to be sealed anew.
     Older,
 }
 
@@ -120,13 +123,13 @@ impl Scope {
     /// How often what is kept of a vault has changed: a record of another count is out of date.
     #[must_use]
     pub fn changes(&self, vault: &Arc<str>) -> u64 {
-        self.store().export(&self.vault(vault)).0
+        self.store().changes(&self.vault(vault))
     }
 
     /// Whether anything is kept of a vault.
     #[must_use]
     pub fn holds_some(&self, vault: &Arc<str>) -> bool {
-        !self.store().export(&self.vault(vault)).2.is_empty()
+        self.store().holds_some(&self.vault(vault))
     }
 
     /// The vaults of which something is kept, or was.
@@ -147,7 +150,7 @@ impl Scope {
         listed: impl Iterator<Item = Listed> + Clone,
         epoch: i64,
     ) -> Result<(Record, Vec<u8>), RecordError> {
-        let (_, confirmed, entries) = self.store().export(&self.vault(vault));
+        let (confirmed, entries) = self.store().export(&self.vault(vault));
         let mut values = Vec::new();
         let (mut size, mut left_out) = (0, 0);
         for ((item, part), entry) in entries {
@@ -204,16 +207,22 @@ impl Scope {
         if wire.epoch < least_epoch {
             return Err(RecordError::RolledBack);
         }
-        let cache = &self.inner.cache;
-        let now = SystemTime::now();
         let values = std::mem::take(&mut wire.values);
-        let count = values.len();
+        let all = values.len();
+        let newest = self.keyring().sealing_id();
+        let is_newest = newest == sealed.key_id && values.iter().all(|v| v.sealed.key_id == newest);
+        let kept: Vec<(WireValue, Duration)> = values
+            .into_iter()
+            .filter_map(|value| {
+                let age = age(value.confirmed_at)?;
+                Some((self.under_newest(vault, value)?, age))
+            })
+            .collect();
+        let count = kept.len();
+        let cache = &self.inner.cache;
         let mut store = self.store();
         // Put in backwards, so that the most recently used one is that again.
-        for value in values.into_iter().rev() {
-            let confirmed_at = UNIX_EPOCH + Duration::from_millis(value.confirmed_at);
-            // A clock that was set back makes nothing younger than it was.
-            let age = now.duration_since(confirmed_at).unwrap_or_default();
+        for (value, age) in kept.into_iter().rev() {
             let entry = Entry::new(
                 value.sealed,
                 value.version,
@@ -225,13 +234,42 @@ impl Scope {
             store.put(&self.vault(vault), &value.item, &value.part, entry);
         }
         drop(store);
-        let newest = self.keyring().sealing_id() == sealed.key_id;
-        let sealed_by = if newest { SealedBy::Newest } else { SealedBy::Older };
+        let sealed_by = if is_newest && count == all { SealedBy::Newest } else { SealedBy::Older };
         Ok(Record { values: count, sealed_by, ..record_of(wire) })
+    }
+
+    /// A value under the key that seals, so that the key which sealed it may go; nothing where it does not open.
+    fn under_newest(&self, vault: &Arc<str>, value: WireValue) -> Option<WireValue> {
+        let keyring = self.keyring();
+        if value.sealed.key_id == keyring.sealing_id() {
+            return Some(value);
+        }
+        let binding = Binding {
+            vault,
+            item: &value.item,
+            part: &value.part,
+            version: value.version,
+            class: &value.class,
+            fetched_at: value.fetched_at,
+        };
+        let plain = bind::open(keyring, &self.inner.origin, &binding, &value.sealed)?;
+        let sealed = bind::seal(keyring, &self.inner.origin, &binding, plain)?;
+        Some(WireValue { sealed, ..value })
     }
 
     fn keyring(&self) -> &super::Keyring {
         &self.inner.cache.inner.keyring
+    }
+}
+
+/// How long ago something was confirmed, in milliseconds since 1970; nothing where that is yet to come: a clock was
+/// set back, and nobody knows.
+fn age(confirmed_at: u64) -> Option<Duration> {
+    let now = SystemTime::now();
+    let confirmed_at = UNIX_EPOCH.checked_add(Duration::from_millis(confirmed_at))?;
+    match now.duration_since(confirmed_at) {
+        Ok(age) => Some(age),
+        Err(ahead) => (ahead.duration() <= CLOCK_SKEW).then_some(Duration::ZERO),
     }
 }
 
@@ -273,4 +311,19 @@ fn bound_to(origin: &Origin, vault: &str) -> Vec<u8> {
         put(&mut message, part);
     }
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_confirmed_at_a_time_that_is_yet_to_come_is_of_no_use() {
+        let at = |time: SystemTime| age(unix_millis(time));
+        let now = SystemTime::now();
+        assert!(at(now - Duration::from_secs(90)).unwrap() >= Duration::from_secs(90));
+        assert_eq!(at(now + Duration::from_secs(30)), Some(Duration::ZERO), "clocks differ");
+        assert_eq!(at(now + Duration::from_secs(3600)), None);
+        assert_eq!(age(u64::MAX), None);
+    }
 }

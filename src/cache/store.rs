@@ -97,6 +97,11 @@ impl Entry {
         }
     }
 
+    /// Whether it is in the last list of its vault.
+    fn is_there(&self) -> bool {
+        self.missing.is_none()
+    }
+
     fn size(&self) -> usize {
         // The rest is keys and bookkeeping, about as much for each.
         self.sealed.size() + 256
@@ -221,11 +226,16 @@ impl Store {
         }
     }
 
-    /// Drops what is kept of a vault under another class.
-    pub(super) fn reclass(&mut self, vault: &VaultId, class: Option<&str>) {
-        let Some(kept) = self.vaults.get(vault) else { return };
-        let others = kept.entries.iter().filter(|(_, entry)| Some(&*entry.class) != class);
-        let ids: Vec<EntryId> = others.map(|(id, _)| id.clone()).collect();
+    /// Drops what is kept of a vault under another class, and keeps the rest for as long as it is of use now.
+    pub(super) fn reclass(&mut self, vault: &VaultId, class: Option<(&str, Duration)>) {
+        let Some(kept) = self.vaults.get_mut(vault) else { return };
+        let mut ids: Vec<EntryId> = Vec::new();
+        for (id, entry) in &mut kept.entries {
+            match class {
+                Some((name, keep)) if *entry.class == *name => entry.keep = keep,
+                Some(_) | None => ids.push(id.clone()),
+            }
+        }
         for id in ids {
             self.remove(vault, &id);
         }
@@ -271,18 +281,27 @@ impl Store {
         }
     }
 
-    /// Everything that is kept of a vault, the most recently used first, with how often it changed and when it
-    /// was confirmed last.
-    pub(super) fn export(&self, vault: &VaultId) -> (u64, Option<Moment>, Vec<(EntryId, Entry)>) {
-        let Some(kept) = self.vaults.get(vault) else { return (0, None, Vec::new()) };
+    /// How often what is kept of a vault changed.
+    pub(super) fn changes(&self, vault: &VaultId) -> u64 {
+        self.vaults.get(vault).map_or(0, |kept| kept.changes)
+    }
+
+    /// Whether anything is kept of a vault.
+    pub(super) fn holds_some(&self, vault: &VaultId) -> bool {
+        self.vaults.get(vault).is_some_and(|kept| kept.entries.values().any(Entry::is_there))
+    }
+
+    /// Everything that is kept of a vault, the most recently used first, with when it was confirmed last.
+    pub(super) fn export(&self, vault: &VaultId) -> (Option<Moment>, Vec<(EntryId, Entry)>) {
+        let Some(kept) = self.vaults.get(vault) else { return (None, Vec::new()) };
         let mut entries: Vec<(EntryId, Entry)> = kept
             .entries
             .iter()
-            .filter(|(_, entry)| entry.missing.is_none())
+            .filter(|(_, entry)| entry.is_there())
             .map(|(id, entry)| (id.clone(), entry.clone()))
             .collect();
         entries.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.tick));
-        (kept.changes, kept.confirmed, entries)
+        (kept.confirmed, entries)
     }
 
     /// The vaults of a scope of which something is or was kept.

@@ -284,6 +284,39 @@ async fn a_value_stays_for_as_long_as_the_last_who_had_it_fetched_may_keep_it() 
     assert_eq!(look(&scope, "i", 1, &long), "missing");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_may_be_kept_less_long_from_now_on_goes_as_early() {
+    let cache = Cache::new(keyring(&[1]), 1 << 20);
+    let scope = cache.scope(origin("default", 1));
+    put(&scope, "i", 1, &class(60, 600), "shop");
+    let vault: Arc<str> = "v".into();
+    let shorter = Class { keep: Duration::from_secs(100), ..class(60, 100) };
+    scope.reclass(&vault, &shorter);
+    tokio::time::advance(Duration::from_secs(99)).await;
+    cache.sweep(Duration::from_secs(60));
+    assert!(scope.holds_some(&vault));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    cache.sweep(Duration::from_secs(60));
+    assert!(!scope.holds_some(&vault));
+    put(&scope, "i", 1, &class(60, 600), "shop");
+    scope.reclass(&vault, &Class { ttl: None, ..shorter });
+    assert!(!scope.holds_some(&vault), "a class that keeps nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_of_an_earlier_key_are_under_the_newest_one_once_they_were_read() {
+    let class = class(60, 600);
+    let before = Cache::new(keyring(&[1]), 1 << 20).scope(origin("default", 1));
+    put(&before, "i", 1, &class, "shop");
+    let between = Cache::new(keyring(&[1, 2]), 1 << 20).scope(origin("default", 1));
+    let read = between.import(&"v".into(), &record(&before, 4), 4).unwrap();
+    assert_eq!((read.values, read.sealed_by), (1, SealedBy::Older));
+    let after = Cache::new(keyring(&[2]), 1 << 20).scope(origin("default", 1));
+    let read = after.import(&"v".into(), &record(&between, 5), 5).unwrap();
+    assert_eq!((read.values, read.sealed_by), (1, SealedBy::Newest));
+    assert_eq!(look(&after, "i", 1, &class), "fresh");
+}
+
 fn listed(items: &[(&str, &str, i64)]) -> Vec<Listed> {
     let all = items.iter();
     all.map(|(id, title, version)| Listed {

@@ -99,17 +99,29 @@ pub(super) fn check(
     match status {
         StatusCode::OK if is_json(headers) => Ok(()),
         StatusCode::OK => Err(Failure::NotJson),
+        // An ingress without a backend answers 404, and a firewall 403: that is an outage, and 1Password said nothing.
+        StatusCode::BAD_REQUEST
+        | StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::NOT_FOUND
+            if !is_connects(headers) =>
+        {
+            Err(Failure::NotJson)
+        }
         StatusCode::BAD_REQUEST => Err(Failure::BadRequest),
         StatusCode::UNAUTHORIZED => Err(Failure::Unauthorized),
         StatusCode::FORBIDDEN => Err(Failure::Forbidden),
-        // An ingress without a backend answers 404, too, and that is an outage.
-        StatusCode::NOT_FOUND if is_json(headers) => Err(Failure::NotFound),
-        StatusCode::NOT_FOUND => Err(Failure::NotJson),
+        StatusCode::NOT_FOUND => Err(Failure::NotFound),
         StatusCode::PAYLOAD_TOO_LARGE => Err(Failure::NotSendable),
         other => {
             Err(Failure::Status { code: other.as_u16(), retry_after: retry_after(headers, now) })
         }
     }
+}
+
+/// Whether an answer is Connect's own and not of something before it.
+fn is_connects(headers: &HeaderMap) -> bool {
+    is_json(headers) || headers.contains_key(VERSION_HEADER)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -167,14 +179,16 @@ mod tests {
     fn statuses_are_classified_with_their_type() {
         let json = headers(&[(CONTENT_TYPE, "Application/JSON; charset=utf-8")]);
         let html = headers(&[(CONTENT_TYPE, "text/html")]);
+        let version = reqwest::header::HeaderName::from_static(VERSION_HEADER);
+        let text = headers(&[(CONTENT_TYPE, "text/plain"), (version, "1.8.1")]);
         let status = |code| Failure::Status { code, retry_after: None };
         for (code, of_json, of_html) in [
             (200, Ok(()), Err(Failure::NotJson)),
             (201, Err(status(201)), Err(status(201))),
             (302, Err(status(302)), Err(status(302))),
-            (400, Err(Failure::BadRequest), Err(Failure::BadRequest)),
-            (401, Err(Failure::Unauthorized), Err(Failure::Unauthorized)),
-            (403, Err(Failure::Forbidden), Err(Failure::Forbidden)),
+            (400, Err(Failure::BadRequest), Err(Failure::NotJson)),
+            (401, Err(Failure::Unauthorized), Err(Failure::NotJson)),
+            (403, Err(Failure::Forbidden), Err(Failure::NotJson)),
             (404, Err(Failure::NotFound), Err(Failure::NotJson)),
             (407, Err(status(407)), Err(status(407))),
             (413, Err(Failure::NotSendable), Err(Failure::NotSendable)),
@@ -184,6 +198,9 @@ mod tests {
             let code = StatusCode::from_u16(code).unwrap();
             assert_eq!(check(code, &json, Utc::now()), of_json, "{code}");
             assert_eq!(check(code, &html, Utc::now()), of_html, "{code}");
+            if code != StatusCode::OK {
+                assert_eq!(check(code, &text, Utc::now()), of_json, "{code}");
+            }
             assert_eq!(check(code, &HeaderMap::new(), Utc::now()), of_html);
         }
     }

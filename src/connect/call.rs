@@ -104,6 +104,9 @@ impl Client {
         F: Future<Output = Result<T, Failure>>,
     {
         let host = self.hosts.active();
+        if let Some(until) = host.state().paused_until {
+            return Err(Failed::new(host, Failure::Paused { until }));
+        }
         self.send(host, request, 1, self.call_timeout, read)
             .await
             .map_err(|failure| Failed::new(host, failure))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use rustls::CertificateError;
 
 use crate::api::Reason;
 use crate::policy::ItemIdentity;
@@ -146,10 +147,27 @@ pub enum Cause {
     Reset,
     /// There is no way to the host.
     Unreachable,
-    /// No TLS: a certificate that is not trusted, or a server without TLS.
+    /// A certificate that is not trusted.
+    Certificate(Flaw),
+    /// No TLS: a server without, or one that speaks it otherwise.
     Tls,
     /// Anything else, such as a connection that was closed in the middle or does not speak HTTP.
     Broken,
+}
+
+/// What is wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flaw {
+    /// An authority signed it that is not among those that are trusted.
+    UnknownAuthority,
+    /// It is for another name.
+    OtherName,
+    /// It has expired, or is not valid yet.
+    Expired,
+    /// It is the certificate of an authority, which a server must not show as its own.
+    OfAuthority,
+    /// Anything else.
+    Other,
 }
 
 impl ConnectError {
@@ -287,6 +305,17 @@ impl fmt::Display for Cause {
             Self::Refused => "connection refused",
             Self::Reset => "connection reset",
             Self::Unreachable => "unreachable",
+            Self::Certificate(flaw) => match flaw {
+                Flaw::UnknownAuthority => {
+                    "TLS: no authority that is trusted signed its certificate; spec.ca says which are"
+                }
+                Flaw::OtherName => "TLS: its certificate is for another name",
+                Flaw::Expired => "TLS: its certificate has expired or is not valid yet",
+                Flaw::OfAuthority => {
+                    "TLS: it shows the certificate of an authority as its own; it needs one that the authority signed"
+                }
+                Flaw::Other => "TLS: its certificate is not valid",
+            },
             Self::Tls => "TLS",
             Self::Broken => "connection broken",
         })
@@ -310,8 +339,11 @@ impl From<&reqwest::Error> for Cause {
 impl Cause {
     /// The cause, as far as one link of a chain of errors tells it.
     fn of(error: &(dyn Error + 'static)) -> Option<Self> {
-        if error.is::<rustls::Error>() {
-            return Some(Self::Tls);
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return Some(match error {
+                rustls::Error::InvalidCertificate(error) => Self::Certificate(Flaw::of(error)),
+                _ => Self::Tls,
+            });
         }
         let error = error.downcast_ref::<io::Error>()?;
         match error.kind() {
@@ -325,6 +357,29 @@ impl Cause {
             }
             // The source of an `io::Error` is that of the error in it, which it skips.
             _ => Self::of(error.get_ref()?),
+        }
+    }
+}
+
+impl Flaw {
+    fn of(error: &CertificateError) -> Self {
+        match error {
+            // The latter where an authority of the same name signed it, as one that was made anew.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                Self::UnknownAuthority
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Self::OtherName
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => Self::Expired,
+            // The name of webpki's error, which rustls has no variant for.
+            CertificateError::Other(error) if error.0.to_string() == "CaUsedAsEndEntity" => {
+                Self::OfAuthority
+            }
+            _ => Self::Other,
         }
     }
 }

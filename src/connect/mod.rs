@@ -35,7 +35,7 @@ use tokio::sync::Semaphore;
 
 pub use breaker::{BreakerState, CoolDown};
 pub use config::{BuildError, ClientConfig, Proxy};
-pub use error::{Cause, Class, ConnectError, Failure, Subject};
+pub use error::{Cause, Class, ConnectError, Failure, Flaw, Subject};
 pub use find::{FindError, Found, Kind};
 pub use health::{Dependency, ServerHealth};
 pub use host::HostState;

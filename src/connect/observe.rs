@@ -85,7 +85,7 @@ pub(super) fn code(failure: Option<Failure>) -> &'static str {
             Cause::Refused => "refused-connection",
             Cause::Reset => "reset",
             Cause::Unreachable => "unreachable",
-            Cause::Tls => "tls",
+            Cause::Certificate(_) | Cause::Tls => "tls",
             Cause::Broken => "broken",
         },
         Failure::Status { code: 429, .. } => "429",

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::circumstances::Weighing;
 use super::looks::Looks;
 use super::policies::{Policies, whole_seconds};
@@ -94,6 +96,7 @@ impl Knowledge {
             }
             Some(Slot::Ours { spec, state: SlotState::Running(server) }) => (spec, server),
         };
+        let looked = Instant::now();
         let view = server.view();
         if view.health == Health::Starting {
             return Examined::Wait;
@@ -118,6 +121,7 @@ impl Knowledge {
             server_spec: &server_spec,
             server: &server,
             view: &view,
+            looked,
             access: Access::of(&server_spec.access, &namespace),
             namespace: &namespace,
             max_staleness: self.max_staleness(spec),
@@ -199,6 +203,8 @@ struct Resolving<'a> {
     server_spec: &'a ConnectServerSpec,
     server: &'a Server,
     view: &'a View,
+    /// When that was read.
+    looked: Instant,
     access: Access<'a>,
     namespace: &'a NamespaceFacts,
     max_staleness: Duration,
@@ -306,7 +312,7 @@ impl Resolving<'_> {
         let (vault, item) = (&reference.vault, &reference.item);
         match unresolved {
             Unresolved::NotListed { vault_id } => stale(Some(&vault_id)).or_else(|| {
-                self.server.list(&vault_id);
+                self.server.list(&vault_id, self.looked);
                 None
             }),
             Unresolved::VaultNotFound => stale(None).or_else(|| {

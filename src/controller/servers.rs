@@ -22,6 +22,7 @@ use super::watch::Latch;
 use crate::api::{CacheEpoch, ConnectServer, ConnectServerSpec, ConnectServerStatus, Reason};
 use crate::cache::Cache;
 use crate::connect::Proxy;
+use crate::fetch::{Staleness, class_of};
 use crate::index::{Index, Raw, refresh_requested};
 use crate::kube_io::KubeIo;
 use crate::settings::Settings;
@@ -325,14 +326,16 @@ impl ServerTask {
         });
     }
 
-    /// Drops values that are kept under a class which their vault has not any more.
+    /// Drops values that are kept under a class which their vault has not any more, and keeps the others for as long as
+    /// their class says now.
     fn reclass(&self, name: &str) {
         if let Some(Slot::Ours { spec, state: SlotState::Running(server) }) =
             self.config.servers.get(name)
         {
+            let limit = spec.max_staleness().unwrap_or(self.config.settings.max_staleness);
             for vault in server.view().snapshot.vaults() {
-                let class = spec.vault_class(&vault.name);
-                server.scope().reclass(&vault.id, spec.class_ttl(class).map(|_| class));
+                let class = class_of(&spec, &vault.name, Staleness::new(limit, None));
+                server.scope().reclass(&vault.id, &class);
             }
         }
     }

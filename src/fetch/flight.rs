@@ -122,3 +122,36 @@ impl<K: Eq + Hash, T> Drop for End<'_, K, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn flights() -> Flights<&'static str, u32> {
+        Flights::new(Duration::from_secs(5), Duration::from_secs(5))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fetch_outlives_whoever_began_it_and_serves_the_next_one() {
+        let flights = flights();
+        let (land, landed) = oneshot::channel();
+        let fetch = || async { landed.await.map_err(|_| unreachable!()) };
+        let began = tokio::time::timeout(Duration::from_secs(1), flights.join("a", fetch)).await;
+        assert!(began.is_err(), "whoever began it gave up");
+        land.send(7).unwrap();
+        let never = || async { unreachable!("it is under way already") };
+        let (landing, joined) = flights.join("a", never).await;
+        assert_eq!((landing.unwrap().unwrap(), joined), (Arc::new(7), Joined::Shared));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fetch_that_panics_is_broken_off_and_can_be_begun_again() {
+        let flights = flights();
+        let (landing, _) = flights.join("a", || async { panic!("a fault") }).await;
+        assert!(landing.is_none());
+        let (landing, joined) = flights.join("a", || async { Ok(1) }).await;
+        assert_eq!((landing.unwrap().unwrap(), joined), (Arc::new(1), Joined::Began));
+    }
+}

@@ -117,7 +117,12 @@ impl Actor {
         if self.failures > 0 {
             let doubled =
                 self.retry_first.saturating_mul(1 << self.failures.min(16).saturating_sub(1));
-            return doubled.min(self.poll_interval);
+            let pause = doubled.min(self.poll_interval);
+            // A token that is rejected stays so until somebody does something about it, which makes another actor or is
+            // found out a little later.
+            let is_believed = |t: &Trouble| self.is_believed(t.lasted());
+            let is_rejected = self.refused.as_ref().is_some_and(is_believed);
+            return if is_rejected { pause.max(self.refusal_confirm) } else { pause };
         }
         self.poll_interval.mul_f64(rand::random_range(0.9..1.1))
     }
@@ -211,12 +216,14 @@ impl Actor {
         self.refused = trouble.is_refusal().then(|| trouble.clone());
         if trouble.error.class() == Class::Refused && self.is_believed(trouble.lasted()) {
             self.scope.forget_all();
-            before.is_refused = true;
         }
+        // Whether or not it is believed yet: no outage that follows takes it back.
+        before.is_refused |= trouble.is_refusal();
         let error = &trouble.error;
         tracing::debug!(server = %self.name, %error, failures = self.failures, "a poll failed");
         // Connect refuses or drops a call now and then: one failure is no news.
         if self.failures < 2 {
+            self.publish(before);
             return;
         }
         if !matches!(before.health, Health::Failing(_)) {
@@ -298,11 +305,13 @@ impl Actor {
 
     fn listed(&mut self, vault_id: &Arc<str>, listing: Listing, began: Instant) {
         let mut view = self.current();
-        view.listed_at.insert(vault_id.clone(), Instant::now());
         view.vault_troubles.remove(vault_id);
         let known = view.snapshot.vault(vault_id).and_then(|v| v.listing.clone());
-        let is_lower =
-            known.is_some_and(|known| listing.is_behind(&known) || listing.repeats(&known));
+        let is_lower = known.is_some_and(|known| {
+            // What was restored after a restart has no guard, and is most often what there is still.
+            let was_told = known.guard.is_some() || self.lists_went_back.contains_key(vault_id);
+            listing.is_behind(&known) || (was_told && listing.repeats(&known))
+        });
         let since = is_lower.then(|| {
             let own = *self.lists_went_back.entry(vault_id.clone()).or_insert(began);
             self.went_back.get(vault_id).map_or(own, |of_vault| own.min(*of_vault))
@@ -317,6 +326,8 @@ impl Actor {
             tracing::warn!(server = %self.name, vault = %vault_id, "a list of the vault may be older than what is known; asking again");
             view.snapshot = view.snapshot.unguarded(vault_id);
         }
+        // As late as can be: whoever looked before has not seen this list.
+        view.listed_at.insert(vault_id.clone(), Instant::now());
         self.publish(view);
     }
 

@@ -64,7 +64,7 @@ impl fmt::Debug for Server {
     }
 }
 
-/// What many may ask for at the same time, and when: what was done since need not be done again.
+/// What many may ask for at the same time, and when they looked: what was done since need not be done again.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Poll at once.
@@ -176,10 +176,11 @@ impl Server {
         self.permits.clone().try_acquire_owned().ok()
     }
 
-    /// Has a vault listed that is not yet; [`News::Vault`] tells when that is done.
-    pub fn list(&self, vault_id: &Arc<str>) {
+    /// Has a vault listed that was not yet when somebody looked; [`News::Vault`] tells when that is done, which is at
+    /// once where the list has come since.
+    pub fn list(&self, vault_id: &Arc<str>, looked: Instant) {
         // The actor only ends when this handle does.
-        let _ = self.commands.send(Command::List(vault_id.clone(), Instant::now()));
+        let _ = self.commands.send(Command::List(vault_id.clone(), looked));
     }
 
     /// Has a vault listed again because something was not in the last list, unless that list is fresh.
@@ -187,10 +188,11 @@ impl Server {
     /// be read.
     #[must_use]
     pub fn look_again(&self, vault_id: &Arc<str>, may_look: impl FnOnce() -> bool) -> bool {
+        let looked = Instant::now();
         let fresh = self.is_fresh(self.view.borrow().listed_at.get(vault_id).copied());
         let looks = !fresh && may_look();
         if looks {
-            self.list(vault_id);
+            self.list(vault_id, looked);
         }
         looks
     }
@@ -198,10 +200,11 @@ impl Server {
     /// The same for the list of vaults and [`News::Vaults`].
     #[must_use]
     pub fn look_for_vaults(&self, may_look: impl FnOnce() -> bool) -> bool {
+        let looked = Instant::now();
         let fresh = self.is_fresh(self.view.borrow().polled_at);
         let looks = !fresh && may_look();
         if looks {
-            let _ = self.commands.send(Command::Poll(Instant::now()));
+            let _ = self.commands.send(Command::Poll(looked));
         }
         looks
     }

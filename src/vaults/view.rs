@@ -38,7 +38,7 @@ pub struct View {
     pub snapshot: Snapshot,
     /// Whether the server answers.
     pub health: Health,
-    /// Whether the last that it said is a refusal of everything, which is believed.
+    /// Whether the last that it said is a refusal of everything, be it believed yet or not.
     pub is_refused: bool,
     /// Vaults whose items could not be listed.
     pub vault_troubles: BTreeMap<Arc<str>, Trouble>,

@@ -2,6 +2,7 @@
 
 mod answers;
 mod breakers;
+mod certificates;
 mod failures;
 mod files;
 mod hosts;

@@ -1,7 +1,7 @@
 //! The cache of a server in Secrets of the operator's namespace: a sealed record for each vault, read when the
 //! server is first reached and written when what is kept has changed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -209,18 +209,36 @@ enum Wrote {
     Nothing,
 }
 
-/// The last record of a vault that was written.
+/// Why a record was not written.
+enum Unwritten {
+    /// The API server did not take it, and may the next time.
+    Passing(String),
+    /// Not all fits, and nothing will until something changes.
+    Lasting(String),
+}
+
+/// The last that became of a vault's record.
 struct Last {
     changes: u64,
     at: Instant,
+    failure: Option<Unwritten>,
+}
+
+impl Last {
+    fn new(changes: u64, failure: Option<Unwritten>) -> Self {
+        Self { changes, at: Instant::now(), failure }
+    }
+
+    fn is_passing(&self) -> bool {
+        matches!(self.failure, Some(Unwritten::Passing(_)))
+    }
 }
 
 impl Keeper {
     pub(super) async fn run(mut self) {
-        let now = Instant::now();
         let known = std::mem::take(&mut self.changes).into_iter();
-        let mut last: HashMap<Arc<str>, Last> =
-            known.map(|(vault, changes)| (vault, Last { changes, at: now })).collect();
+        let mut last: BTreeMap<Arc<str>, Last> =
+            known.map(|(vault, changes)| (vault, Last::new(changes, None))).collect();
         let mut told = None;
         loop {
             tokio::time::sleep(self.interval).await;
@@ -240,38 +258,59 @@ impl Keeper {
         }
     }
 
-    /// Writes the records that are out of date. `None` when there was none.
-    async fn flush(&mut self, server: &Server, last: &mut HashMap<Arc<str>, Last>) -> Option<Kept> {
+    /// Writes the records that are out of date. How all of them are then; `None` when none was tried.
+    async fn flush(
+        &mut self,
+        server: &Server,
+        last: &mut BTreeMap<Arc<str>, Last>,
+    ) -> Option<Kept> {
         let (scope, view) = (server.scope(), server.view());
-        let mut outcome = None;
+        let mut tried = false;
         for vault in scope.vaults() {
             let changes = scope.changes(&vault);
-            let is_due = last.get(&vault).is_none_or(|l| {
+            let before = last.get(&vault);
+            let is_due = before.is_none_or(|l| {
                 l.changes != changes
+                    || l.is_passing()
                     || (l.at.elapsed() >= self.confirmed && scope.holds_some(&vault))
             });
             if !is_due {
                 continue;
             }
-            let result = self.write(scope, &view, &vault).await;
-            let name = &self.records.server;
-            match result {
+            let result = if scope.holds_some(&vault) {
+                self.write(scope, &view, &vault).await
+            } else {
+                if before.is_none_or(|l| l.changes != changes) {
+                    self.retire(&vault);
+                }
+                let removed = self.records.remove(&vault).await;
+                removed.map(|()| Wrote::Record).map_err(|e| Unwritten::Passing(e.to_string()))
+            };
+            let (failure, told) = match result {
                 // Its names come with the next list.
-                Ok(Wrote::Nothing) => {}
-                Ok(Wrote::Record) => {
-                    self.records.metrics.cache.persisted(name, "written");
-                    last.insert(vault, Last { changes, at: Instant::now() });
-                    outcome.get_or_insert(Kept::Written);
-                }
-                Err(why) => {
-                    // Not at once again: what does not fit stays so until something changes.
-                    last.insert(vault.clone(), Last { changes, at: Instant::now() });
-                    self.records.metrics.cache.persisted(name, "failed");
-                    outcome = Some(Kept::Failed(format!("the values of vault {vault}: {why}")));
-                }
-            }
+                Ok(Wrote::Nothing) => continue,
+                Ok(Wrote::Record) => (None, "written"),
+                Err(failure) => (Some(failure), "failed"),
+            };
+            tried = true;
+            self.records.metrics.cache.persisted(&self.records.server, told);
+            last.insert(vault, Last::new(changes, failure));
         }
-        outcome
+        let failure = |(vault, last): (&Arc<str>, &Last)| match &last.failure {
+            Some(Unwritten::Passing(why) | Unwritten::Lasting(why)) => {
+                Some(Kept::Failed(format!("the values of vault {vault}: {why}")))
+            }
+            None => None,
+        };
+        tried.then(|| last.iter().find_map(failure).unwrap_or(Kept::Written))
+    }
+
+    /// Lets no record of a vault count that was written so far: should it stay for now, or be put back, it would
+    /// serve what 1Password refuses.
+    fn retire(&mut self, vault: &str) {
+        if let Some(epoch) = self.epochs.get_mut(vault) {
+            *epoch += 1;
+        }
     }
 
     async fn write(
@@ -279,21 +318,14 @@ impl Keeper {
         scope: &Scope,
         view: &crate::vaults::View,
         vault: &Arc<str>,
-    ) -> Result<Wrote, String> {
-        if !scope.holds_some(vault) {
-            self.records.remove(vault).await.map_err(|e| e.to_string())?;
-            // Put back, it would serve what 1Password refuses.
-            if let Some(epoch) = self.epochs.get_mut(vault) {
-                *epoch += 1;
-            }
-            return Ok(Wrote::Record);
-        }
+    ) -> Result<Wrote, Unwritten> {
         // Without its names nothing of it could be found again.
         let Some(entry) = view.snapshot.vault(vault) else { return Ok(Wrote::Nothing) };
         let Some(listing) = &entry.listing else { return Ok(Wrote::Nothing) };
         let epoch = self.epochs.get(vault).copied().unwrap_or(0) + 1;
         if epoch == 1 && self.epochs.len() >= VAULT_LIMIT {
-            return Err(format!("there are {VAULT_LIMIT} vaults with records already"));
+            let why = format!("there are {VAULT_LIMIT} vaults with records already");
+            return Err(Unwritten::Lasting(why));
         }
         let listed = listing.items().iter().map(|item| Listed {
             id: item.id.clone(),
@@ -313,12 +345,14 @@ impl Keeper {
                 listed,
                 epoch,
             )
-            .map_err(|e| e.to_string())?;
-        self.records.write(vault, bytes).await.map_err(|e| e.to_string())?;
+            .map_err(|e| Unwritten::Lasting(e.to_string()))?;
+        let written = self.records.write(vault, bytes).await;
+        written.map_err(|e| Unwritten::Passing(e.to_string()))?;
         self.epochs.insert(vault.clone(), epoch);
         if record.left_out > 0 {
             let all = record.values + record.left_out;
-            return Err(format!("{} of {all} do not fit into a record", record.left_out));
+            let why = format!("{} of {all} do not fit into a record", record.left_out);
+            return Err(Unwritten::Lasting(why));
         }
         Ok(Wrote::Record)
     }

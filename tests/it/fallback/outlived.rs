@@ -184,3 +184,24 @@ async fn a_token_that_was_rejected_for_good_opens_no_fallback_in_the_outage_that
     heals(&bed, &["one", "late"]).await;
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_rejection_is_not_believed_yet_opens_no_fallback_in_the_outage_that_follows()
+{
+    let (bed, operator) = delivered("out-token-doubt", doubtful()).await;
+    assert!(bed.connect.revoke_token(&bed.token));
+    bed.connect.reset_requests();
+    wait::until("a poll that is rejected", wait::WAIT, async || {
+        let asked = bed.connect.requests().route("GET /v1/vaults");
+        if asked > 0 { Ok(()) } else { Err("none".to_owned()) }
+    })
+    .await;
+    begin_outage(&bed).await;
+    request(&bed, "late", DB, json!({})).await;
+    wait_reason(&bed, "late", "Ready", Reason::ConnectUnavailable).await;
+    nothing_serves(&bed, &operator, &["one", "late"]).await;
+    assert_eq!(operator.metric("portcullis_cache_entries", &[]), 1.0, "it is kept");
+    bed.connect.add_token(&bed.token, &["*"]);
+    heals(&bed, &["one", "late"]).await;
+    operator.stop().await;
+}

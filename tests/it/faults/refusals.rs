@@ -103,6 +103,12 @@ async fn part_is_refused(name: &str, code: u16, is_list: bool, reason: Reason) {
     assert_eq!(bed.secret("good").await, good);
     assert!(bed.secret("cached").await.is_none());
     wait_kept_values(&operator, 0.0).await;
+    // What was refused for good is asked for again now and then, and not with every poll for every request.
+    bed.connect.reset_requests();
+    asked(&bed, VAULTS, 10).await;
+    let counts = bed.connect.requests();
+    let (polls, others) = (counts.route(VAULTS), counts.route(LIST) + counts.route(ITEM));
+    assert!(others <= polls, "{:?}", counts.by_route);
     bed.connect.clear_faults();
     for name in ["good", "cached"] {
         bed.wait_value(name, "k", &rotated).await;

@@ -111,6 +111,16 @@ async fn while_a_page_comes_instead_of_json_the_cache_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_firewall_that_says_401_is_not_1password_and_the_cache_serves() {
+    unavailable("fs-html-401").faulty(FaultKind::Html { code: 401 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firewall_that_says_403_is_not_1password_and_the_cache_serves() {
+    unavailable("fs-html-403").faulty(FaultKind::Html { code: 403 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_a_proxy_finds_no_server_behind_it_the_cache_serves() {
     unavailable("fs-502").faulty(FaultKind::Html { code: 502 }).await;
 }
@@ -167,7 +177,8 @@ async fn left_alone(name: &'static str, kind: FaultKind, pause: Duration) {
     for pair in polls.windows(2) {
         assert!(pair[1] - pair[0] >= pause, "asked before the time was over: {polls:?}");
     }
-    assert!(log.iter().all(|r| r.target == "/v1/vaults" || r.target == "/health"), "{log:?}");
+    // Since it asked to be left alone for a while at each poll, not even its health is asked about.
+    assert!(log.iter().all(|r| r.target == "/v1/vaults"), "{log:?}");
     bed.connect.clear_faults();
     for name in ["good", "cached", "new"] {
         says(&bed, name, Says::SYNCED).await;

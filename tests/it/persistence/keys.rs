@@ -34,21 +34,15 @@ async fn a_record_of_an_earlier_key_opens_and_the_next_one_is_of_the_new_key() {
         })
         .await
     };
-    let sealed_anew = another(of_earlier_key).await;
-    bed.connect.restart().unwrap();
-    let rotated = format!("{}-rotated", bed.canary());
-    bed.connect.set_field("services", "orders-db", "password", &rotated).unwrap();
-    bed.wait_value("first", "password", &rotated).await;
-    bed.wait_value("orders", "password", &rotated).await;
-    another(sealed_anew).await;
+    another(of_earlier_key).await;
     operator.stop().await;
-    bed.connect.stop();
 
+    // Nothing has moved in 1Password, so that nothing was fetched anew: the values are under the new key as well.
     folder.remove("key-0001");
     let operator = folder.operator(&bed).await;
     bed.request("second", |_| {}).await;
     wait_served(&bed, "second").await;
-    bed.wait_value("second", "password", &rotated).await;
+    bed.wait_value("second", "password", &bed.value("orders-db", "password")).await;
     operator.stop().await;
 }
 

@@ -198,3 +198,37 @@ async fn a_record_that_cannot_be_read_is_tried_again_left_alone_and_replaced_by_
     operator.stop().await;
     rights.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_a_refused_vault_that_cannot_be_deleted_is_void_and_goes_as_soon_as_it_can() {
+    let bed = keeping("keep-undeleted").await;
+    let folder = KeyFolder::new(&bed);
+    let operator = folder.operator(&bed).await;
+    bed.request("orders", |_| {}).await;
+    bed.wait_ready("orders").await;
+    let record = wait_record(&bed, "services", 0).await;
+    let (name, before) = (record.name_any(), epoch(&bed, "services").await);
+    let rights = Rights::new(&bed).await;
+    rights.read(Some(&["connect-token", "portcullis-keys", "orders"])).await;
+    rights.wait_read(&name, false).await;
+    bed.connect.set_token_scope(&bed.token, &["infra"]);
+    wait_persisted(&operator, "failed", 3.0).await;
+    let said = message(&bed, Reason::CacheNotWritten).await;
+    assert!(said.contains(&bed.connect.vault_id("services").unwrap()), "{said}");
+    assert_eq!(bytes(&record_of(&bed, "services").await.unwrap()), bytes(&record));
+    assert_eq!(
+        epoch(&bed, "services").await,
+        before + 1,
+        "what is there is older than the last one"
+    );
+
+    rights.read(None).await;
+    wait::until("the record to go", wait::WAIT, async || {
+        let left = record_of(&bed, "services").await;
+        left.map_or(Ok(()), |_| Err("it is there".to_owned()))
+    })
+    .await;
+    bed.wait_server_reason("CachePersisted", Reason::CachePersisted).await;
+    operator.stop().await;
+    rights.finish().await;
+}

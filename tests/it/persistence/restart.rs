@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use portcullis::api::Reason;
+use portcullis_test_support::connect_dev::ItemSpec;
 use portcullis_test_support::kube::ResourceExt as _;
 use portcullis_test_support::{Bed, condition, wait};
 use serde_json::json;
@@ -56,6 +57,35 @@ async fn an_operator_that_starts_in_an_outage_serves_what_was_kept() {
     for name in ["orders", "new", "other"] {
         wait_synced(&bed, name).await;
     }
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_a_vault_that_did_not_move_is_listed_once() {
+    let bed = keeping("keep-list-once").await;
+    let folder = KeyFolder::new(&bed);
+    // One item alone, so that the list is just what was kept.
+    bed.connect.add_vault("small").unwrap();
+    let item = ItemSpec::new("only").field("password", &format!("{}-only", bed.canary()));
+    bed.connect.add_item("small", item).unwrap();
+    bed.set_access(json!([{"name": "all", "namespaces": {"names": [bed.namespace]}, "vaults": [{"name": "small"}]}]))
+        .await;
+    let operator = folder.operator(&bed).await;
+    bed.request_data("only", &[("k", "op://small/only/password")]).await;
+    bed.wait_ready("only").await;
+    wait_record(&bed, "small", 0).await;
+    operator.stop().await;
+    bed.connect.reset_requests();
+    let operator = folder.operator(&bed).await;
+    wait_persisted(&operator, "read", 1.0).await;
+    wait::until("some polls", wait::WAIT, async || {
+        let polls = bed.connect.requests().route("GET /v1/vaults");
+        if polls > 5 { Ok(()) } else { Err(format!("{polls}")) }
+    })
+    .await;
+    let asked = bed.connect.requests();
+    assert_eq!(asked.route("GET /v1/vaults/{v}/items"), 1, "{:?}", asked.by_route);
+    assert_eq!(asked.route("GET /v1/vaults/{v}/items/{i}"), 0, "{:?}", asked.by_route);
     operator.stop().await;
 }
 

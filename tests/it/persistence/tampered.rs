@@ -214,6 +214,9 @@ async fn a_record_that_cannot_be_written_is_told_of_and_the_others_are_numbered_
         bed.wait_value("orders", "password", &value).await;
         wait_record(&bed, "services", before).await;
     }
+    let conditions = bed.get_server().await.status.unwrap().conditions;
+    let told = conditions.iter().find(|c| c.type_ == "CachePersisted").unwrap();
+    assert_eq!(told.status, "False", "one vault's record does not speak for another's");
     operator_secrets(&bed).delete(&infra.name_any(), &DeleteParams::default()).await.unwrap();
     bed.wait_server_reason("CachePersisted", Reason::CachePersisted).await;
     operator.stop().await;
