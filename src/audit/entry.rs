@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::grounds::Grounds;
 use crate::api::PolicyMode;
 use crate::policy::{Decision, Facts, RequestFacts};
 
@@ -21,6 +22,9 @@ pub struct Entry<'a> {
     /// The decision; absent where a write is told of whose decision was lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<DecisionLine<'a>>,
+    /// What it was taken on; in the record of a decision alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grounds: Option<Grounds<'a>>,
     /// What was out of the ordinary.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub anomalies: Vec<Anomaly<'a>>,
@@ -222,6 +226,7 @@ impl<'a> Entry<'a> {
             request: RequestLine::new(request),
             requester: None,
             decision: None,
+            grounds: None,
             anomalies: Vec::new(),
             trials: Vec::new(),
             items: Vec::new(),
@@ -239,13 +244,14 @@ impl<'a> Entry<'a> {
         facts: Option<&'a Facts>,
         decision: &'a Decision,
     ) -> Self {
-        let anomalies = decision.anomalies.iter();
+        let anomalies = decision.anomalies().iter();
         let trials = decision.policies.iter().filter(|p| p.mode == PolicyMode::Audit);
         Self {
             requester: facts
                 .and_then(|facts| facts.requester.as_ref())
                 .map(|r| Requester { name: &r.name, verified: r.verified }),
             decision: Some(DecisionLine::new(decision)),
+            grounds: facts.map(|facts| Grounds::of(facts, decision)),
             anomalies: anomalies
                 .map(|a| Anomaly { detector: a.detector.as_str(), message: &a.message })
                 .collect(),
@@ -264,7 +270,7 @@ impl<'a> Entry<'a> {
     /// The same as another kind, about a Secret.
     #[must_use]
     pub fn about(self, kind: Kind, secret: SecretLine<'a>) -> Self {
-        Self { kind, secret: Some(secret), ..self }
+        Self { kind, secret: Some(secret), grounds: None, ..self }
     }
 
     /// Closes an intent.

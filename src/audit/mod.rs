@@ -8,6 +8,7 @@
 mod chain;
 pub mod checkpoint;
 mod entry;
+mod grounds;
 mod queue;
 mod read;
 pub mod report;
@@ -27,6 +28,7 @@ use tokio::sync::watch;
 
 pub use chain::{Head, Line, Link, Unproven, VERSION, is_later, prove};
 pub use entry::{Anomaly, Entry, Kind, RequestLine, Requester, SecretLine, Trial};
+pub use grounds::Grounds;
 pub use read::{Filter, Item, Place, ReadError, Record, each_record, in_order};
 pub use sinks::{FileOptions, FileSink, Sink, StreamSink};
 #[cfg(feature = "otlp")]

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use super::grounds::Grounds;
+
 /// The longest line that can be a record.
 const LONGEST: u64 = 1 << 20;
 
@@ -143,6 +145,13 @@ pub struct Record {
     pub request: Option<Request>,
     /// The decision.
     pub decision: Option<Decision>,
+    /// Who changed the request's spec last, where that was known.
+    pub requester: Option<Requester>,
+    /// What the decision was taken on; [`Record::grounds`] puts it together.
+    pub(super) grounds: Option<Grounds<'static>>,
+    /// What was out of the ordinary.
+    #[serde(default)]
+    pub anomalies: Vec<Anomaly>,
     /// The items.
     #[serde(default)]
     pub items: Vec<Item>,
@@ -168,9 +177,37 @@ pub struct Request {
     pub name: String,
     /// Its UID.
     pub uid: String,
+    /// The generation of the spec that was decided on.
+    #[serde(default)]
+    pub generation: i64,
+    /// The ConnectServer.
+    #[serde(default)]
+    pub server: String,
     /// What it says that it is for.
     #[serde(default)]
     pub purpose: String,
+    /// The environment that it says it is of.
+    pub claimed_environment: Option<String>,
+    /// The ServiceAccount that it says uses the Secret.
+    pub claimed_consumer: Option<String>,
+}
+
+/// Who asked, in a record.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Requester {
+    /// The user.
+    pub name: String,
+    /// Whether the API server vouched for it.
+    pub verified: bool,
+}
+
+/// Something out of the ordinary, in a record.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Anomaly {
+    /// What noticed it.
+    pub detector: String,
+    /// In words.
+    pub message: String,
 }
 
 /// A decision in a record.
@@ -212,6 +249,9 @@ pub struct Item {
     pub item: String,
     /// The item's title, where it was known.
     pub title: Option<String>,
+    /// Its version.
+    #[serde(default)]
+    pub version: i64,
 }
 
 /// A Secret in a record.

@@ -74,6 +74,12 @@ impl Detector {
         Self::DeniedThenEdited,
     ];
 
+    /// The detector of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|detector| detector.as_str() == name)
+    }
+
     /// The detector as it stands in policies, status, metrics and audit.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -10,8 +10,9 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::print::{failed, tame};
+use super::print::failed;
 use crate::api::{CredentialRequest, CredentialRequestStatus, Outcome, REFRESH_ANNOTATION};
+use crate::audit::text::terminal;
 
 /// Say in words what was decided on a request, why, and what came of it.
 #[derive(Debug, Args)]
@@ -110,7 +111,7 @@ fn words(request: &CredentialRequest) -> String {
     let name = request.metadata.name.as_deref().unwrap_or_default();
     let namespace = request.metadata.namespace.as_deref().unwrap_or_default();
     let mut text =
-        format!("Request {name} of namespace {namespace}: {}\n", tame(&request.spec.purpose));
+        format!("Request {name} of namespace {namespace}: {}\n", terminal(&request.spec.purpose));
     let Some(status) = &request.status else {
         text.push_str("Nobody has looked at it yet: does an operator of its server's class run?\n");
         return text;
@@ -138,33 +139,33 @@ fn words(request: &CredentialRequest) -> String {
                 Some(effect) => format!("{effect:?}"),
                 None => format!("{} points", factor.score),
             };
-            let (policy, rule) = (tame(&factor.policy), tame(&factor.rule));
+            let (policy, rule) = (terminal(&factor.policy), terminal(&factor.rule));
             let _ = writeln!(
                 text,
                 "- {weight} by rule {rule} of policy {policy}: {}",
-                tame(&factor.message)
+                terminal(&factor.message)
             );
         }
         for anomaly in &decision.anomalies {
             let _ = writeln!(
                 text,
                 "- unusual ({}): {}",
-                tame(&anomaly.detector),
-                tame(&anomaly.message)
+                terminal(&anomaly.detector),
+                terminal(&anomaly.message)
             );
         }
         for recommendation in &decision.recommendations {
-            let _ = writeln!(text, "- recommended: {}", tame(recommendation));
+            let _ = writeln!(text, "- recommended: {}", terminal(recommendation));
         }
     }
     for type_ in ["Authorized", "Ready"] {
         if let Some(condition) = condition(status, type_) {
             let Condition { status, reason, message, .. } = condition;
-            let _ = writeln!(text, "{type_} is {status} ({reason}): {}", tame(message));
+            let _ = writeln!(text, "{type_} is {status} ({reason}): {}", terminal(message));
         }
     }
     if let Some(sync) = &status.sync {
-        let (secret, keys) = (tame(&sync.secret_name), sync.keys.len());
+        let (secret, keys) = (terminal(&sync.secret_name), sync.keys.len());
         let source = sync.source.as_str();
         let _ = writeln!(
             text,

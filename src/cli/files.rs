@@ -28,10 +28,19 @@ fn text(file: &Path) -> Result<String, FileError> {
     std::fs::read_to_string(file).map_err(|error| FileError::Unreadable(file.to_owned(), error))
 }
 
-/// The documents of a file.
-fn documents(file: &Path) -> Result<Vec<Value>, FileError> {
-    serde_saphyr::from_multiple(&text(file)?)
-        .map_err(|error| FileError::NotYaml(file.to_owned(), error.to_string()))
+/// The objects of a file: its documents, or what is in the lists that they are, as kubectl prints them.
+fn objects(file: &Path) -> Result<Vec<Value>, FileError> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text(file)?)
+        .map_err(|error| FileError::NotYaml(file.to_owned(), error.to_string()))?;
+    let objects = documents.into_iter().flat_map(|mut document| {
+        let is_list =
+            document.get("kind").and_then(Value::as_str).is_some_and(|k| k.ends_with("List"));
+        match document.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) if is_list => items,
+            _ => vec![document],
+        }
+    });
+    Ok(objects.collect())
 }
 
 /// A file as a whole.
@@ -41,7 +50,7 @@ pub(super) fn whole<T: DeserializeOwned>(file: &Path) -> Result<T, FileError> {
 }
 
 fn of_kind<T: DeserializeOwned>(file: &Path, kind: &'static str) -> Result<Vec<T>, FileError> {
-    let found = documents(file)?.into_iter().filter(|value| {
+    let found = objects(file)?.into_iter().filter(|value| {
         value.get("kind").is_some_and(|k| k == kind)
             && value.get("apiVersion").is_some_and(|v| v == "portcullis.dev/v1alpha1")
     });

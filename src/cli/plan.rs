@@ -14,8 +14,9 @@ use kube::{Api, Client};
 use serde::Serialize;
 
 use super::files::{self, FileError};
-use super::print::{DENIED, Output, came_to, failed, print, tame};
+use super::print::{DENIED, Output, came_to, failed, print};
 use crate::api::{ConnectServer, ConnectServerSpec, CredentialPolicy, CredentialRequest, Occasion};
+use crate::audit::text::terminal;
 use crate::behavior::History;
 use crate::plan::{Fetch, Given, Plan as Planned, PlanError, plan};
 use crate::policy::{
@@ -277,36 +278,42 @@ impl Shown {
 fn text(shown: &Shown) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
-    let _ =
-        writeln!(text, "{}: {} ({})", tame(&shown.request), shown.outcome, tame(&shown.message));
+    let _ = writeln!(
+        text,
+        "{}: {} ({})",
+        terminal(&shown.request),
+        shown.outcome,
+        terminal(&shown.message)
+    );
     for factor in &shown.factors {
         let weight = match factor.effect {
             Some(effect) => format!("{effect:?}"),
             None => format!("+{}", factor.score),
         };
-        let (policy, rule) = (tame(&factor.policy), tame(&factor.rule));
-        let _ = writeln!(text, "  {weight:>6}  {policy}/{rule}: {}", tame(&factor.message));
+        let (policy, rule) = (terminal(&factor.policy), terminal(&factor.rule));
+        let _ = writeln!(text, "  {weight:>6}  {policy}/{rule}: {}", terminal(&factor.message));
     }
     for policy in &shown.policies {
         let on_trial = match policy.mode {
             crate::api::PolicyMode::Enforce => "",
             crate::api::PolicyMode::Audit => ", on trial",
         };
-        let name = tame(&policy.policy);
+        let name = terminal(&policy.policy);
         let _ =
             writeln!(text, "  policy {name}: {} with {}{on_trial}", policy.outcome, policy.score);
     }
     for recommendation in &shown.recommendations {
-        let _ = writeln!(text, "  recommended: {}", tame(recommendation));
+        let _ = writeln!(text, "  recommended: {}", terminal(recommendation));
     }
     if !shown.fetches.is_empty() {
-        let _ = writeln!(text, "  Secret {} would hold:", tame(&shown.secret));
+        let _ = writeln!(text, "  Secret {} would hold:", terminal(&shown.secret));
         for fetch in &shown.fetches {
-            let (vault, item, field) = (tame(&fetch.vault), tame(&fetch.item), tame(&fetch.field));
+            let (vault, item, field) =
+                (terminal(&fetch.vault), terminal(&fetch.item), terminal(&fetch.field));
             let _ = writeln!(
                 text,
                 "    {} from field {field} of item {item} of vault {vault}",
-                tame(&fetch.key)
+                terminal(&fetch.key)
             );
         }
     }

@@ -30,7 +30,7 @@ impl Knowledge {
         let now = chrono::Utc::now();
         let service = service_facts(view);
         let circumstances = |occasion, anomalies, history| {
-            let transient = Transient { now, anomalies, history, service: service.clone() };
+            let transient = Transient { now, anomalies, history, service };
             Circumstances { occasion, transient: Some(transient) }
         };
         match weighing {

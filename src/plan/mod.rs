@@ -1,5 +1,5 @@
-//! What would be decided on a request, without asking 1Password: for `portcullis plan` and `portcullis policy test`.
-//! Pure.
+//! What would be decided on a request, without asking 1Password: for `portcullis plan`, `portcullis policy test` and
+//! `portcullis policy replay`. Pure.
 //!
 //! References are taken at their word: a vault or item is what it is called, and nobody looks whether it exists or
 //! whether there are two of the name.
@@ -122,10 +122,18 @@ pub fn plan(given: Given, policies: &PolicySet) -> Result<Plan, PlanError> {
     let everything = [everything()];
     let rows = given.server.as_ref().map_or(everything.as_slice(), |server| &server.access);
     let access = Access::of(rows, &namespace);
-    let facts =
-        Facts { request, namespace: namespace.clone(), references, requester: given.requester };
+    let requester = given.requester;
+    let facts = Facts { request, namespace: namespace.clone(), references, requester };
     let verdict = decide(facts, &given.circumstances, &access, policies);
     Ok(Plan { verdict, fetches, secret })
+}
+
+/// Decides again on what was decided on before. What access rows allowed then counts as allowed.
+#[must_use]
+pub fn again(facts: Facts, circumstances: &Circumstances, policies: &PolicySet) -> Verdict {
+    let rows = [everything()];
+    let access = Access::of(&rows, &facts.namespace);
+    decide(facts, circumstances, &access, policies)
 }
 
 impl Given {

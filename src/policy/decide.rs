@@ -5,7 +5,7 @@ use super::digest::Digest;
 use super::set::{CompiledPolicy, applies, matches_reference};
 use super::sum::{Sum, digest_durable, enforced, words};
 use super::weigh::{Counting, Factor, PolicyResult, Weighed};
-use super::{Access, Circumstances, Facts, Grant, PolicySet, PolicyState, RequestFacts};
+use super::{Access, Circumstances, Facts, Grant, PolicySet, PolicyState, RequestFacts, Transient};
 use crate::api::{Occasion, OnDenied, Outcome, PolicyMode, Reason};
 use crate::behavior::Anomaly;
 
@@ -22,8 +22,8 @@ pub struct Decision {
     pub risk_score: i32,
     /// The rules that matched, the heaviest first.
     pub factors: Vec<Factor>,
-    /// What was unusual about the request.
-    pub anomalies: Vec<Anomaly>,
+    /// What of what passes it was weighed by; nothing where that was not known or not asked.
+    pub transient: Option<Box<Transient>>,
     /// What each policy that applies came to, those that do not decide among them.
     pub policies: Vec<PolicyResult>,
     /// What the matching rules recommend, each once.
@@ -70,6 +70,14 @@ pub enum Verdict {
     Held(Hold),
     /// Nothing may be read.
     Refused(Refusal),
+}
+
+impl Decision {
+    /// What was unusual about the request.
+    #[must_use]
+    pub fn anomalies(&self) -> &[Anomaly] {
+        self.transient.as_ref().map(|transient| transient.anomalies.as_slice()).unwrap_or_default()
+    }
 }
 
 impl Verdict {
@@ -132,17 +140,19 @@ pub fn decide(
     digest_facts(&mut digest, &facts, access);
 
     if let Some(decision) = refuse_mismatch(&facts, &digest) {
-        return refusal(decision, facts);
+        return refusal(decision, facts, circumstances);
     }
     match applying(&facts, policies, &digest) {
         Ok(policies) => score(facts, circumstances, &policies, digest),
-        Err(decision) => refusal(*decision, facts),
+        Err(decision) => refusal(*decision, facts, circumstances),
     }
 }
 
-fn refusal(decision: Decision, facts: Facts) -> Verdict {
+/// A refusal for which no rule was asked.
+fn refusal(decision: Decision, facts: Facts, circumstances: &Circumstances) -> Verdict {
+    let Circumstances { occasion, transient } = circumstances.clone();
     Verdict::Refused(Refusal {
-        decision,
+        decision: Decision { occasion, transient: transient.map(Box::new), ..decision },
         facts: Some(Box::new(facts)),
         on_denied: OnDenied::Retain,
         lasts: true,
@@ -251,7 +261,7 @@ fn score(
             reason,
             risk_score: sum.score,
             factors: sum.factors,
-            anomalies: transient.as_ref().map(|t| t.anomalies.clone()).unwrap_or_default(),
+            transient: transient.clone().map(Box::new),
             policies: weighed.iter().map(|w| w.result(on, Counting::Whole)).collect(),
             recommendations: sum.recommendations,
             message,
@@ -296,13 +306,12 @@ fn listed(keys: &[&str]) -> String {
 fn refused(reason: Reason, message: String, mut digest: Digest) -> Decision {
     digest.part("refused", [reason.as_str()]);
     Decision {
-        // Whatever the occasion: no rule was asked.
         occasion: Occasion::Grant,
         outcome: Outcome::Denied,
         reason,
         risk_score: 0,
         factors: Vec::new(),
-        anomalies: Vec::new(),
+        transient: None,
         policies: Vec::new(),
         recommendations: Vec::new(),
         message,

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::ItemIdentity;
@@ -139,7 +140,7 @@ pub struct Requester {
 }
 
 /// What a decision is weighed by besides facts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Circumstances {
     /// Whether the request is decided on for the first time.
     pub occasion: Occasion,
@@ -149,7 +150,7 @@ pub struct Circumstances {
 }
 
 /// What will be otherwise in a while, whatever anybody does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transient {
     /// The time.
     pub now: DateTime<Utc>,
@@ -161,12 +162,14 @@ pub struct Transient {
     pub service: ServiceFacts,
 }
 
-/// A server as policy sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A server as policy sees it: the variable `service` of rules, by these names in camel case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceFacts {
     /// Whether it answers, and accepts the token.
     pub reachable: bool,
     /// Seconds since its last answer to a poll.
+    #[serde(default)]
     pub seconds_since_answer: i64,
 }
 

@@ -200,7 +200,7 @@ fn rules_read_anomalies_and_the_decision_names_them() {
     let rules = vec![scored("anomaly", "anomalies.exists(a, a.detector == 'NewVault')", 20)];
     let verdict = verdict(&unusual, &[("p", one(rules))]);
     assert_eq!(verdict.decision().risk_score, 20);
-    assert_eq!(verdict.decision().anomalies, [anomaly()]);
+    assert_eq!(verdict.decision().anomalies(), [anomaly()]);
 }
 
 #[test]

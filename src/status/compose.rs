@@ -176,7 +176,7 @@ fn decision_status(
             })
             .collect(),
         anomalies: decision
-            .anomalies
+            .anomalies()
             .iter()
             .take(MAX_ANOMALIES)
             .map(|a| AnomalyStatus {

@@ -34,7 +34,10 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("render", &["api", "connect", "fetch", "policy", "reference"]),
     ("secret", &["api", "index", "kube_io", "policy", "render"]),
     ("status", &["api", "index", "kube_io", "policy", "telemetry"]),
-    ("audit", &["api", "index", "kube_io", "policy", "secret", "telemetry"]),
+    (
+        "audit",
+        &["api", "behavior", "index", "kube_io", "policy", "reference", "secret", "telemetry"],
+    ),
     (
         "controller",
         &[

@@ -1,6 +1,7 @@
 mod files;
 mod flood;
 mod forgeries;
+mod grounds;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ fn decision(outcome: Outcome) -> Decision {
     Decision {
         occasion: Occasion::Grant,
         outcome,
-        anomalies: Vec::new(),
+        transient: None,
         policies: Vec::new(),
         is_timed: false,
         reason: if outcome == Outcome::Denied { Reason::Denied } else { Reason::Allowed },

@@ -17,6 +17,7 @@ use crate::kube_io::ApiError;
 use crate::secret::KeyError;
 
 pub(super) use flags::AuditFlags;
+pub(super) use times::time;
 
 /// What is broken.
 const BROKEN: u8 = 2;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 /// Reads a time (RFC 3339), a day in UTC (2026-03-01), or an age (90m, 24h, 7d).
-pub(super) fn time(text: &str) -> Result<DateTime<Utc>, &'static str> {
+pub(in crate::cli) fn time(text: &str) -> Result<DateTime<Utc>, &'static str> {
     const HELP: &str =
         "it must be a time (2026-03-01T09:00:00Z), a day (2026-03-01) or an age (90m, 24h, 7d)";
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {

@@ -60,13 +60,6 @@ struct AnomalyVariable<'a> {
     message: &'a str,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ServiceVariable {
-    reachable: bool,
-    seconds_since_answer: i64,
-}
-
 impl FactsContext {
     /// What is absent or unknown reads as the empty string, so that rules need no `has()`.
     pub(in crate::policy) fn new(facts: &Facts, transient: Option<&Transient>) -> Self {
@@ -135,13 +128,7 @@ impl FactsContext {
             .map(|a| AnomalyVariable { detector: a.detector.as_str(), message: &a.message })
             .collect();
         self.add(Variable::Anomalies, &anomalies);
-        self.add(
-            Variable::Service,
-            &ServiceVariable {
-                reachable: service.reachable,
-                seconds_since_answer: service.seconds_since_answer,
-            },
-        );
+        self.add(Variable::Service, service);
     }
 
     /// A variable that does not convert stays undeclared, and a rule that reads it fails and denies.

@@ -8,6 +8,7 @@ mod lines;
 mod otlp;
 mod outage;
 mod proxy;
+mod replay;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -131,7 +132,7 @@ fn decision(outcome: Outcome, risk_score: i32, rule: &str) -> Decision {
     Decision {
         occasion: Occasion::Grant,
         outcome,
-        anomalies: Vec::new(),
+        transient: None,
         policies: Vec::new(),
         is_timed: false,
         reason,

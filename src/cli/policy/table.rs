@@ -6,32 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Deserialize;
 
-use super::files::{self, FileError};
-use super::print::{FAILED, came_to, failed};
 use crate::api::{ConnectServerSpec, CredentialRequestSpec, Occasion};
 use crate::behavior::{Anomaly, Detector, History};
+use crate::cli::files::{self, FileError};
+use crate::cli::print::{FAILED, came_to, failed};
 use crate::plan::{Given, PlanError, plan};
 use crate::policy::{Circumstances, PolicySet, Requester, ServiceFacts, Transient, Verdict};
 
-/// Work on policies without a cluster.
 #[derive(Debug, Args)]
-pub(super) struct Policy {
-    #[command(subcommand)]
-    command: PolicyCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum PolicyCommand {
-    /// Decide on requests of a table, and compare with what is expected. Exits with 0 when all are as expected, with 1
-    /// when some are not, with 3 when the table or a policy cannot be read.
-    Test(Test),
-}
-
-#[derive(Debug, Args)]
-struct Test {
+pub(super) struct Test {
     /// The tables; docs/policies.md has their form.
     #[arg(short = 'f', long = "file", required = true)]
     files: Vec<PathBuf>,
@@ -76,7 +62,7 @@ struct Case {
     now: Option<DateTime<Utc>>,
     anomalies: Option<Vec<String>>,
     history: Option<History>,
-    service: Option<ServiceCase>,
+    service: Option<ServiceFacts>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -97,14 +83,6 @@ struct RequesterCase {
     name: String,
     #[serde(default)]
     verified: bool,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ServiceCase {
-    reachable: bool,
-    #[serde(default)]
-    seconds_since_answer: i64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,11 +108,10 @@ enum TestError {
     Request { test: String, error: serde_json::Error },
 }
 
-impl Policy {
+impl Test {
     pub(super) fn run(self) -> ExitCode {
-        let PolicyCommand::Test(test) = self.command;
         let (mut passed, mut wrong) = (0, Vec::new());
-        for file in &test.files {
+        for file in &self.files {
             match run_table(file) {
                 Ok(results) => {
                     for (name, difference) in results {
@@ -234,9 +211,8 @@ impl Case {
             .map_err(|error| TestError::Request { test: test.to_owned(), error })?;
         let anomalies = self.anomalies.unwrap_or_default().into_iter();
         let anomalies = anomalies.map(|name| {
-            let detector = Detector::ALL.into_iter().find(|d| d.as_str() == name);
             let message = name.clone();
-            detector
+            Detector::named(&name)
                 .map(|detector| Anomaly { detector, message })
                 .ok_or(TestError::Detector { test: test.to_owned(), detector: name })
         });
@@ -244,13 +220,9 @@ impl Case {
             now: self.now.unwrap_or_else(Utc::now),
             anomalies: anomalies.collect::<Result<_, _>>()?,
             history: self.history.unwrap_or_default(),
-            service: self.service.map_or(
-                ServiceFacts { reachable: true, seconds_since_answer: 0 },
-                |s| ServiceFacts {
-                    reachable: s.reachable,
-                    seconds_since_answer: s.seconds_since_answer,
-                },
-            ),
+            service: self
+                .service
+                .unwrap_or(ServiceFacts { reachable: true, seconds_since_answer: 0 }),
         };
         Ok(Given {
             namespace: self.namespace.unwrap_or_else(|| "default".to_owned()),
