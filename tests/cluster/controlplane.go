@@ -112,6 +112,8 @@ func startControlPlane(ctx context.Context, children *children, dir string, prog
 		"--token-auth-file=tokens.csv", "--authorization-mode=Node,RBAC", "--allow-privileged",
 		// One file: a rotation would hide the older half from a test.
 		"--audit-policy-file=audit-policy.yaml", "--audit-log-path=audit.log", "--audit-log-maxsize=100000",
+		// Served by themselves from 1.36 on: the chart has one.
+		"--feature-gates=MutatingAdmissionPolicy=true", "--runtime-config=admissionregistration.k8s.io/v1beta1=true",
 		// Load tests measure the operator, not this server's fairness.
 		"--max-requests-inflight=4000", "--max-mutating-requests-inflight=2000",
 	}, serving...)

@@ -64,9 +64,16 @@ async fn first_secret(cluster: &Cluster, told: &Told, figures: &mut Figures) {
         let file = manifests::repository().join("deploy/examples").join(name);
         format!("--filename={}", file.display())
     };
-    let start = Instant::now();
     let files = ["namespace.yaml", "request.yaml", "workload.yaml"].map(example);
     let [namespace, request, workload] = files.each_ref().map(String::as_str);
+    let _ = kubectl(cluster, "shop", &["apply", namespace], "").await;
+    // For some seconds the API server knows too little of a kind that is new to stamp requests, and refuses them.
+    wait::until("requests to be taken", wait::WAIT, async || {
+        let tried = cluster.run_kubectl("shop", &["apply", "--dry-run=server", request], "").await;
+        if tried.success { Ok(()) } else { Err(tried.stderr) }
+    })
+    .await;
+    let start = Instant::now();
     let _ = kubectl(cluster, "shop", &["apply", namespace, request, workload], "").await;
     let ready = ["wait", "--for=condition=Ready", "credentialrequest/orders-db", "--timeout=60s"];
     let _ = kubectl(cluster, orders::NAMESPACE, &ready, "").await;

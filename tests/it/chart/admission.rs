@@ -2,18 +2,22 @@
 //! that they are about.
 
 use portcullis::api::Reason;
-use portcullis_test_support::{Bed, Cluster, OperatorOptions, helm_template, wait};
+use portcullis_test_support::{
+    Bed, Cluster, OperatorOptions, Ran, TestOperator, helm_template, wait,
+};
 use serde_json::json;
 
-/// The user; not an operator, and not a master of the cluster.
-const MIA: [&str; 1] = ["--as=mia"];
+use super::SERVED;
 
-async fn furnish(bed: &Bed) {
-    let policies = helm_template(&["--show-only", "templates/admission.yaml"], "").await.ok();
+/// Gives a cluster of one's own the policies that the chart renders with more arguments, and the users mia and noah,
+/// who are no operators and no masters of the cluster.
+async fn furnish(bed: &Bed, more: &[&str]) {
+    let args = [&["--show-only", "templates/admission.yaml"], more].concat();
+    let policies = helm_template(&args, "").await.ok();
     let _ = bed.kubectl_with(&["apply", "-f", "-"], &policies).await.ok();
     let all = ["get", "list", "create", "patch", "update", "delete"];
     bed.apply(json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "mia"},
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "people"},
         "rules": [
             {"apiGroups": ["portcullis.dev"], "resources": ["credentialrequests", "credentialrequests/status", "accessprofiles"], "verbs": all},
             {"apiGroups": [""], "resources": ["namespaces"], "verbs": all},
@@ -21,23 +25,25 @@ async fn furnish(bed: &Bed) {
         ],
     }))
     .await;
+    let user =
+        |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name});
     bed.apply(json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "mia"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "mia"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "mia"}],
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "people"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "people"},
+        "subjects": [user("mia"), user("noah")],
     }))
     .await;
 }
 
 /// A request that says who asked, or does not.
 fn request(bed: &Bed, name: &str, asked: Option<&str>, purpose: &str) -> String {
-    let mut annotations = json!({});
+    let mut metadata = json!({"name": name});
     if let Some(asked) = asked {
-        annotations["portcullis.dev/requested-by"] = json!(asked);
+        metadata["annotations"] = json!({"portcullis.dev/requested-by": asked});
     }
     json!({
         "apiVersion": "portcullis.dev/v1alpha1", "kind": "CredentialRequest",
-        "metadata": {"name": name, "annotations": annotations},
+        "metadata": metadata,
         "spec": {
             "serverRef": {"name": bed.server}, "purpose": purpose,
             "data": [{"key": "password", "ref": "op://services/orders-db/password"}],
@@ -46,8 +52,18 @@ fn request(bed: &Bed, name: &str, asked: Option<&str>, purpose: &str) -> String 
     .to_string()
 }
 
-async fn mia(bed: &Bed, args: &[&str], input: &str) -> portcullis_test_support::Ran {
-    bed.kubectl_with(&[&MIA[..], args].concat(), input).await
+async fn mia(bed: &Bed, args: &[&str], input: &str) -> Ran {
+    bed.kubectl_with(&[&["--as=mia"], args].concat(), input).await
+}
+
+async fn noah(bed: &Bed, args: &[&str], input: &str) -> Ran {
+    bed.kubectl_with(&[&["--as=noah"], args].concat(), input).await
+}
+
+/// Who asked for a request, as it says; nothing where it does not.
+async fn asked(bed: &Bed, name: &str) -> String {
+    let path = r"jsonpath={.metadata.annotations.portcullis\.dev/requested-by}";
+    bed.kubectl(&["get", "credentialrequest", name, "-o", path]).await.ok()
 }
 
 /// Waits until something is refused: admission policies take a moment to be in force.
@@ -61,11 +77,20 @@ async fn wait_refused(bed: &Bed, args: &[&str], input: &str) -> String {
     .await
 }
 
+/// Waits until the operator knows that the API server vouches for who asked.
+async fn wait_vouched(operator: &TestOperator) {
+    wait::until("the policy to vouch", wait::WAIT, async || {
+        let guard = operator.metric("portcullis_requester_guard", &[]);
+        if guard == 1.0 { Ok(()) } else { Err(guard.to_string()) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_says_who_asked_for_it_and_nobody_else() {
     let cluster = Cluster::start().await.unwrap();
     let bed = Bed::on(&cluster, "admission-asked").await;
-    furnish(&bed).await;
+    furnish(&bed, &[]).await;
     let known = json!({
         "name": "known", "when": "!requester.verified", "effect": "Deny", "message": "who asked?",
     });
@@ -79,11 +104,7 @@ async fn a_request_says_who_asked_for_it_and_nobody_else() {
     let apply = ["apply", "-f", "-"];
     let told = wait_refused(&bed, &apply, &request(&bed, "lie", Some("noah"), "a test")).await;
     assert!(told.contains("portcullis.dev/requested-by=mia | kubectl apply -f -"), "{told}");
-    wait::until("the policy to vouch", wait::WAIT, async || {
-        let guard = operator.metric("portcullis_requester_guard", &[]);
-        if guard == 1.0 { Ok(()) } else { Err(guard.to_string()) }
-    })
-    .await;
+    wait_vouched(&operator).await;
 
     let _ = mia(&bed, &apply, &request(&bed, "told", Some("mia"), "a test")).await.ok();
     bed.wait_ready("told").await;
@@ -106,10 +127,74 @@ async fn a_request_says_who_asked_for_it_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_stamped_with_who_wrote_its_spec_where_it_names_nobody_new() {
+    let cluster = Cluster::start().await.unwrap();
+    let bed = Bed::on(&cluster, "admission-stamped").await;
+    furnish(&bed, &SERVED).await;
+    let known = json!({
+        "name": "mias", "when": "!requester.verified || requester.name != 'mia'", "effect": "Deny",
+        "message": "not of mia",
+    });
+    bed.policy("mias", json!({"rules": [known]})).await;
+    let options = OperatorOptions {
+        requested_by_policy: Some("portcullis-requested-by".to_owned()),
+        ..OperatorOptions::default()
+    };
+    let operator = bed.operator_of(options).await;
+    wait_vouched(&operator).await;
+    let (create, apply) = (["create", "-f", "-"], ["apply", "-f", "-"]);
+    let lie = request(&bed, "lie", Some("noah"), "a test");
+    let _ = wait_refused(&bed, &create, &lie).await;
+    // It stamps some seconds after the kind is there; until then nothing happens, or the API server says to wait.
+    let untold = request(&bed, "untold", None, "a test");
+    let dry = [&create[..], &["--dry-run=server", "-o", "yaml"]].concat();
+    wait::until("the stamp", wait::WAIT, async || {
+        let tried = mia(&bed, &dry, &untold).await;
+        let stamped = tried.stdout.contains("portcullis.dev/requested-by: mia\n");
+        if stamped { Ok(()) } else { Err(tried.stdout + &tried.stderr) }
+    })
+    .await;
+
+    // With annotations and without any.
+    let _ = mia(&bed, &create, &untold).await.ok();
+    let _ = mia(&bed, &apply, &request(&bed, "applied", None, "a test")).await.ok();
+    for name in ["untold", "applied"] {
+        assert_eq!(asked(&bed, name).await, "mia", "{name}");
+        bed.wait_ready(name).await;
+    }
+    // What leaves the spec alone changes nobody.
+    let label = ["label", "credentialrequest", "untold", "team=orders"];
+    let _ = noah(&bed, &label, "").await.ok();
+    assert_eq!(asked(&bed, "untold").await, "mia");
+    // Who changes the spec takes the place of who wrote it before, also by a file in which that one stands.
+    for (name, who) in [("untold", Some("mia")), ("applied", None)] {
+        let _ = noah(&bed, &apply, &request(&bed, name, who, "another")).await.ok();
+        assert_eq!(asked(&bed, name).await, "noah", "{name}");
+        bed.wait_reason(name, Reason::Denied).await;
+    }
+    // A name that somebody set is theirs to answer for.
+    for name in ["lie", "untold"] {
+        let told = mia(&bed, &apply, &request(&bed, name, Some("olga"), "a third")).await.err();
+        assert!(told.contains("says olga, and it is mia who changes the spec"), "{told}");
+    }
+    let takes = [
+        "annotate",
+        "--overwrite",
+        "credentialrequest",
+        "untold",
+        "portcullis.dev/requested-by=mia",
+    ];
+    let told = mia(&bed, &takes, "").await.err();
+    assert!(told.contains("changes with the spec alone"), "{told}");
+    assert_eq!(asked(&bed, "untold").await, "noah");
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_portcullis_says_and_what_policies_rest_on_is_not_for_everybody_to_write() {
     let cluster = Cluster::start().await.unwrap();
     let bed = Bed::on(&cluster, "admission-guarded").await;
-    furnish(&bed).await;
+    furnish(&bed, &[]).await;
     let operator = bed.operator().await;
     bed.request("orders", |_| {}).await;
     bed.wait_ready("orders").await;

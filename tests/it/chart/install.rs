@@ -19,7 +19,13 @@ async fn leave_something(cluster: &Cluster) {
         "metadata": {"name": "orders-db"},
         "spec": {"purpose": "orders reads", "data": [{"key": "password", "ref": "op://services/orders-db/password"}]},
     });
-    let _ = kubectl(cluster, &["apply", "-f", "-"], &request.to_string()).await;
+    // For some seconds the API server knows too little of a kind that is new to stamp requests, and refuses them.
+    wait::until("the request to be taken", wait::WAIT, async || {
+        let input = request.to_string();
+        let tried = cluster.run_kubectl(NAMESPACE, &["apply", "-f", "-"], &input).await;
+        if tried.success { Ok(()) } else { Err(tried.stderr) }
+    })
+    .await;
     for secret in ["portcullis-keys", "orders-db"] {
         let _ = kubectl(cluster, &["create", "secret", "generic", secret], "").await;
     }

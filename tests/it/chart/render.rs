@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_test_support::{Cluster, helm_lint, manifests, wait};
+use portcullis_test_support::{Cluster, helm_lint, helm_template, manifests, wait};
 use serde_json::{Value, json};
 
 use super::{SHAPES, objects, rendered, shape};
@@ -43,6 +43,28 @@ async fn the_api_server_takes_every_render() {
         }
     }
     assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+#[tokio::test]
+async fn requests_are_stamped_by_the_best_version_that_the_cluster_serves_and_by_none_otherwise() {
+    let kind = "MutatingAdmissionPolicy";
+    let served = |version: &str| format!("admissionregistration.k8s.io/{version}/{kind}");
+    let both = format!("{},{}", served("v1beta1"), served("v1"));
+    for (said, version) in [
+        ("example.com/v1/Other".to_owned(), None),
+        (served("v1alpha1"), None),
+        (served("v1beta1"), Some("v1beta1")),
+        (both, Some("v1")),
+    ] {
+        let objects = objects(&helm_template(&["--api-versions", &said], "").await.ok());
+        let made: Vec<_> = objects
+            .iter()
+            .filter(|o| o["kind"].as_str().unwrap().starts_with(kind))
+            .map(|o| o["apiVersion"].as_str().unwrap())
+            .collect();
+        let wanted = version.map(|version| format!("admissionregistration.k8s.io/{version}"));
+        assert_eq!(made, wanted.iter().chain(&wanted).collect::<Vec<_>>(), "with {said}");
+    }
 }
 
 /// A namespace may enforce the restricted Pod Security Standard, which admission checks on pods alone: a Deployment

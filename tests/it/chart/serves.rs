@@ -31,6 +31,8 @@ impl<'b> Release<'b> {
             "controllerClass": release.name,
             "listen": {"address": "127.0.0.1", "port": port},
             "baseline": {"name": release.name},
+            // Of the whole cluster: it would stamp the requests of other tests.
+            "admission": {"stampRequestedBy": false},
             "connectServer": {
                 "create": true,
                 "name": release.name,

@@ -7,7 +7,7 @@ use portcullis_test_support::{helm_template, manifests};
 use serde_json::{Value, json};
 
 use super::described::{described, pointer};
-use super::{SHAPES, objects, rendered, shape};
+use super::{SERVED, SHAPES, objects, rendered, shape};
 
 const SCHEMA: &str = "charts/portcullis/values.schema.json";
 
@@ -61,10 +61,12 @@ async fn every_value_changes_what_is_rendered() {
         };
         let key = base.clone().unwrap_or_default();
         if !before.contains_key(&key) {
-            before.insert(key.clone(), helm_template(&["--values", file], "").await.ok());
+            let args = [&SERVED[..], &["--values", file]].concat();
+            before.insert(key.clone(), helm_template(&args, "").await.ok());
         }
         let values = nested(&path, to).to_string();
-        let after = helm_template(&["--values", file, "--values", "-"], &values).await.ok();
+        let args = [&SERVED[..], &["--values", file, "--values", "-"]].concat();
+        let after = helm_template(&args, &values).await.ok();
         if objects(&after) == objects(&before[&key]) {
             idle.push(path);
         }
