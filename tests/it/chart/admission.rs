@@ -5,7 +5,7 @@ use portcullis::api::Reason;
 use portcullis_test_support::{
     Bed, Cluster, OperatorOptions, Ran, TestOperator, helm_template, wait,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::SERVED;
 
@@ -188,6 +188,58 @@ async fn a_request_is_stamped_with_who_wrote_its_spec_where_it_names_nobody_new(
     assert!(told.contains("changes with the spec alone"), "{told}");
     assert_eq!(asked(&bed, "untold").await, "noah");
     operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_require_use_rbac_says_who_may_write_requests_of_a_server() {
+    let cluster = Cluster::start().await.unwrap();
+    let bed = Bed::on(&cluster, "admission-use").await;
+    furnish(&bed, &["--set=admission.requireUse=true"]).await;
+    let (create, apply) = (["create", "-f", "-"], ["apply", "-f", "-"]);
+    let orders = request(&bed, "orders", None, "a test");
+    let told = wait_refused(&bed, &create, &orders).await;
+    let (server, user) = (&bed.server, "mia may not use the ConnectServer");
+    assert!(told.contains(&format!("{user} {server}; ask for")), "{told}");
+    assert!(told.contains(&format!("resourceNames: [{server}], verbs: [use]")), "{told}");
+
+    let group = "rbac.authorization.k8s.io";
+    bed.apply(json!({
+        "apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": "use"},
+        "rules": [{
+            "apiGroups": ["portcullis.dev"], "resources": ["connectservers"],
+            "resourceNames": [server], "verbs": ["use"],
+        }],
+    }))
+    .await;
+    bed.apply(json!({
+        "apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": "use"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "use"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": "mia"}],
+    }))
+    .await;
+    wait::until("the right to use the server", wait::WAIT, async || {
+        let tried = mia(&bed, &create, &orders).await;
+        if tried.success { Ok(()) } else { Err(tried.stderr) }
+    })
+    .await;
+
+    // Of no other server, and of the one that is meant where none is named.
+    let mut elsewhere: Value = serde_json::from_str(&orders).unwrap();
+    for (server_ref, meant) in [(json!({"name": "other"}), "other"), (Value::Null, "default")] {
+        elsewhere["spec"]["serverRef"] = server_ref;
+        for name in ["orders", "second"] {
+            elsewhere["metadata"]["name"] = json!(name);
+            let told = mia(&bed, &apply, &elsewhere.to_string()).await.err();
+            assert!(told.contains(&format!("{user} {meant};")), "{told}");
+        }
+    }
+    // Who may not use the server may write what is not the spec.
+    let label = ["label", "credentialrequest", "orders", "team=orders"];
+    let _ = noah(&bed, &label, "").await.ok();
+    let another = request(&bed, "orders", None, "another");
+    let told = noah(&bed, &apply, &another).await.err();
+    assert!(told.contains("noah may not use"), "{told}");
+    let _ = mia(&bed, &apply, &another).await.ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]
