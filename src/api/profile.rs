@@ -242,6 +242,14 @@ pub struct DeniedRequest {
     /// The request's name.
     #[schemars(length(max = 253))]
     pub request: String,
+    /// The request's UID and the digest of its spec: the attempt that was denied.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// See `uid`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub spec: String,
     /// When it was last denied.
     pub at: Moment,
     /// The ids of the items that it asked for, the first eight.

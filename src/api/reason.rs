@@ -56,6 +56,9 @@ reasons! {
     /// The cache could not be written, or only a part of it.
     CacheNotWritten,
 
+    /// An access profile is not as the operator wrote it, and is written again.
+    ProfileRebuilt,
+
     /// No ConnectServer of that name for this operator.
     ServerNotFound,
     /// The token Secret or its key is missing.

@@ -3,7 +3,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::{Anomaly, History};
-use crate::api::Moment;
+use crate::api::{DeniedRequest, Moment};
 
 /// The first decision on a UID and spec of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Attempt {
     pub request: String,
     /// The request's UID.
     pub uid: String,
+    /// Tells the request's spec from any other one of it.
+    pub spec: String,
     /// The ServiceAccount that uses the Secret, as claimed.
     pub consumer: Option<String>,
     /// The items that it asks for, in any order.
@@ -35,6 +37,13 @@ pub struct AttemptedItem {
     pub vault_name: String,
     /// The item's environment, where it is known.
     pub environment: Option<String>,
+}
+
+impl Attempt {
+    /// Whether it is this attempt that was denied, and not another one of the request.
+    pub(super) fn is(&self, denied: &DeniedRequest) -> bool {
+        (&denied.request, &denied.uid, &denied.spec) == (&self.request, &self.uid, &self.spec)
+    }
 }
 
 /// What an attempt came to.

@@ -160,7 +160,9 @@ fn note_denial(known: &mut AccessProfileSpec, attempt: &Attempt, at: Moment) {
     items.truncate(bounds::DENIED_ITEMS);
     known.denied.retain(|denied| denied.request != request);
     bounds::make_room(&mut known.denied, bounds::DENIED, |denied| denied.at);
-    known.denied.push(DeniedRequest { request, at, items });
+    let (uid, spec) =
+        (bounds::fit(&attempt.uid, bounds::ID), bounds::fit(&attempt.spec, bounds::ID));
+    known.denied.push(DeniedRequest { request, uid, spec, at, items });
 
     let (hour, oldest) = (hour_of(at), at.minus(DENIED_FOR));
     known.denied_hours.retain(|denied| denied.hour > oldest);

@@ -77,6 +77,13 @@ impl Profiles {
         self.by_namespace.iter().map(|(namespace, profile)| (&**namespace, profile))
     }
 
+    /// Whether an attempt was denied already, as far as is known: it is no other one after a restart.
+    #[must_use]
+    pub fn was_denied(&self, attempt: &Attempt) -> bool {
+        let known = self.get(&attempt.namespace).map(|profile| profile.known.denied.as_slice());
+        known.unwrap_or_default().iter().any(|denied| attempt.is(denied))
+    }
+
     /// What is unusual about an attempt, with all that is known; nothing changes.
     #[must_use]
     pub fn look(&self, attempt: &Attempt, installation: &Installation, limits: &Limits) -> Seen {

@@ -44,8 +44,8 @@ impl Knowledge {
                 decide(facts, &circumstances, access, &policies)
             }
             Weighing::Whole(Occasion::Grant) => {
-                let (attempt, spec) = (self.attempt(&facts, now), facts.request.spec_id());
-                self.profiles.decide(&attempt, &spec, |seen| {
+                let attempt = self.attempt(&facts, now);
+                self.profiles.decide(&attempt, |seen| {
                     let Seen { anomalies, history } = seen;
                     let circumstances = circumstances(Occasion::Grant, anomalies, history);
                     decide(facts, &circumstances, access, &policies)
@@ -74,6 +74,7 @@ impl Knowledge {
             namespace_created: self.index.namespace_created(&request.namespace).map(Into::into),
             request: request.name.clone(),
             uid: request.uid.clone(),
+            spec: request.spec_id(),
             consumer: request.claimed_consumer.clone(),
             items,
             at,

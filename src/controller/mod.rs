@@ -219,6 +219,7 @@ impl Operator {
             io.clone(),
             Installation { installed_at: loaded.since.into(), learning: settings.learning },
             &settings,
+            events.clone(),
             metrics.clone(),
         ));
         let reconciler = Arc::new(Reconciler {

@@ -14,7 +14,7 @@ use crate::index::{ObjectKey, RequestEntry};
 use crate::kube_io::ApiError;
 use crate::policy::{Decision, Grant, ItemIdentity};
 use crate::secret::{SecretChange, Written};
-use crate::status::{Next, Note, Problem, Report, restates};
+use crate::status::{About, Next, Note, Problem, Report, restates};
 use crate::vaults::Trouble;
 
 /// What is remembered of a request between reconciles; all of it may be lost.
@@ -174,6 +174,7 @@ impl Reconciler {
         type_: EventType,
     ) {
         self.events.send(Note {
+            about: About::Request,
             key: subject.key.clone(),
             uid: subject.entry.uid.to_string(),
             reason,

@@ -7,18 +7,20 @@ use kube::Resource as _;
 use kube::runtime::events::{Event, EventType, Recorder};
 use tokio::sync::mpsc;
 
-use crate::api::{CredentialRequest, Reason};
+use crate::api::{AccessProfile, CredentialRequest, Reason};
 use crate::index::ObjectKey;
 use crate::kube_io::KubeIo;
 use crate::telemetry::Metrics;
 
-/// An Event to be sent about a request. Events that are equal, text and all, are counted on the first one for
+/// An Event to be sent about an object. Events that are equal, text and all, are counted on the first one for
 /// some minutes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// The request.
+    /// What the object is.
+    pub about: About,
+    /// The object.
     pub key: ObjectKey,
-    /// The request's UID.
+    /// Its UID.
     pub uid: String,
     /// The reason.
     pub reason: Reason,
@@ -28,6 +30,15 @@ pub struct Note {
     pub message: String,
     /// Whether somebody should look.
     pub type_: EventType,
+}
+
+/// What an Event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A CredentialRequest.
+    Request,
+    /// An AccessProfile.
+    Profile,
 }
 
 /// Takes Events off the path of the reconcile. A full queue drops and counts.
@@ -60,7 +71,7 @@ pub fn event_queue(
             let recorder = recorders.of(&note);
             if let Err(error) = io.publish(&recorder, &event(&note), &reference(&note)).await {
                 metrics.event_dropped();
-                tracing::debug!(request = %note.key, %error, "an Event was not sent");
+                tracing::debug!(about = ?note.about, object = %note.key, %error, "an Event was not sent");
             }
         }
     };
@@ -113,9 +124,13 @@ fn event(note: &Note) -> Event {
 }
 
 fn reference(note: &Note) -> ObjectReference {
+    let (api_version, kind) = match note.about {
+        About::Request => (CredentialRequest::api_version(&()), CredentialRequest::kind(&())),
+        About::Profile => (AccessProfile::api_version(&()), AccessProfile::kind(&())),
+    };
     ObjectReference {
-        api_version: Some(CredentialRequest::api_version(&()).into_owned()),
-        kind: Some(CredentialRequest::kind(&()).into_owned()),
+        api_version: Some(api_version.into_owned()),
+        kind: Some(kind.into_owned()),
         name: Some(note.key.name.to_string()),
         namespace: Some(note.key.namespace.to_string()),
         uid: Some(note.uid.clone()),

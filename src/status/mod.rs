@@ -5,5 +5,5 @@ mod events;
 mod write;
 
 pub use compose::{Next, Problem, Report, Severity, compose, restates};
-pub use events::{EventSink, Note, event_queue};
+pub use events::{About, EventSink, Note, event_queue};
 pub use write::StatusWriter;

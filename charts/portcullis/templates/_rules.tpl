@@ -82,6 +82,10 @@ two together; the tests run the operator with exactly these. */}}
 - apiGroups: [portcullis.dev]
   resources: [accessprofiles]
   verbs: [create, delete, get, list, update, watch]
+# What happened to one of these, for kubectl describe.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
 {{- end -}}
 
 {{/* A Role and its binding. Takes the root, namespace, name and rules. */}}

@@ -10,8 +10,8 @@ pub(super) fn detect(sight: &Sight<'_>) -> Option<String> {
     let recent = sight.profile?.known.denied.iter().filter(|denied| denied.at > start);
     let again = recent
         .filter(|denied| {
-            denied.request == attempt.request
-                || attempt.items.iter().any(|item| denied.items.contains(&item.item_id))
+            let asks = || attempt.items.iter().any(|item| denied.items.contains(&item.item_id));
+            !attempt.is(denied) && (denied.request == attempt.request || asks())
         })
         .max_by_key(|denied| denied.at);
     if let Some(denied) = again {

@@ -79,6 +79,7 @@ impl World {
             namespace_created: None,
             request: request.to_owned(),
             uid: format!("uid-{}", self.made),
+            spec: format!("spec-{}", self.made),
             consumer: None,
             items: items.collect(),
             at: self.now,

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use super::given::{LIVE, TOOLS, World};
-use crate::behavior::Detector;
+use crate::behavior::{Attempt, Detector};
 
 /// Moves on to an hour of the day.
 fn at_hour(world: &mut World, hour: u32) {
@@ -137,6 +137,22 @@ fn a_denied_request_that_comes_back_changed_is_seen_for_a_day() {
     world.pass(TimeDelta::hours(25));
     let later = world.attempt("shop", "root", LIVE, 1..2);
     assert_eq!(world.sees(&later), []);
+}
+
+#[test]
+fn a_denied_attempt_that_is_looked_at_again_is_the_same_attempt() {
+    let mut world = World::with_habits();
+    let denied = world.attempt("shop", "root", LIVE, 1..2);
+    assert!(!world.profiles.was_denied(&denied));
+    world.deny(&denied);
+    assert_eq!(world.sees(&denied), []);
+    assert!(world.profiles.was_denied(&denied));
+    let edited = Attempt { spec: "another".to_owned(), ..denied.clone() };
+    let anew = Attempt { uid: "another".to_owned(), ..denied };
+    for other in [edited, anew] {
+        assert_eq!(world.sees(&other), [Detector::DeniedThenEdited]);
+        assert!(!world.profiles.was_denied(&other));
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::kube_io::{ApiError, Expected, KubeIo};
 use crate::policy::Verdict;
 use crate::secret::MasterKeys;
 use crate::settings::Settings;
+use crate::status::EventSink;
 use crate::telemetry::Metrics;
 use attempts::Attempts;
 
@@ -38,6 +39,7 @@ pub(super) struct Profiles {
     wake: Notify,
     /// Told after each write.
     written: watch::Sender<()>,
+    events: EventSink,
     metrics: Arc<Metrics>,
 }
 
@@ -127,6 +129,7 @@ impl Profiles {
         io: KubeIo,
         installation: Installation,
         settings: &Settings,
+        events: EventSink,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -139,6 +142,7 @@ impl Profiles {
             patience: settings.write_timeout,
             wake: Notify::new(),
             written: watch::Sender::new(()),
+            events,
             metrics,
         }
     }
@@ -148,17 +152,17 @@ impl Profiles {
     pub(super) fn decide(
         &self,
         attempt: &Attempt,
-        spec: &str,
         decide: impl FnOnce(Seen) -> Verdict,
     ) -> Verdict {
         let mut state = self.lock();
         let mut seen = state.known.look(attempt, &self.installation, &self.limits);
-        let before = state.attempts.get(&attempt.uid, spec);
+        let before = state.attempts.get(&attempt.uid, &attempt.spec);
         if let Some(before) = before {
             // It is the same attempt: what was found unusual about it is not news the second time, nor usual.
             seen.anomalies.clone_from(&before.anomalies);
         }
-        let is_new = before.is_none();
+        // What was denied before a restart is no other attempt after it.
+        let is_new = before.is_none() && !state.known.was_denied(attempt);
         let was_granted = before.is_some_and(|before| before.granted);
         let verdict = decide(seen.clone());
         let Some(outcome) = noted(&verdict) else { return verdict };
@@ -175,7 +179,7 @@ impl Profiles {
                 state.row(OVER_ALL).noted += 1;
             }
         }
-        state.attempts.put(&attempt.uid, spec, seen.anomalies, granted || was_granted);
+        state.attempts.put(&attempt.uid, &attempt.spec, seen.anomalies, granted || was_granted);
         verdict
     }
 

@@ -1,13 +1,15 @@
 //! What the watch on AccessProfiles tells: at the start what is known, later what somebody else did to it.
 
+use kube::runtime::events::EventType;
 use kube::runtime::watcher::Event;
 use serde::Deserialize as _;
 
 use super::{OVER_ALL, Object, Profiles};
-use crate::api::{AccessProfile, AccessProfileSpec, RebuildCause};
+use crate::api::{AccessProfile, AccessProfileSpec, Reason, RebuildCause};
 use crate::behavior::Profile;
-use crate::index::{Raw, resource_version};
+use crate::index::{ObjectKey, Raw, resource_version};
 use crate::secret::Proof;
+use crate::status::{About, Note};
 
 impl Profiles {
     /// Folds an event of the watch in.
@@ -61,6 +63,7 @@ impl Profiles {
             return;
         }
         let is_own_write = opened.is_ok() && tag_of(profile) == Some(row.tag.as_str());
+        let uid = object.uid.clone();
         row.object = Some(object);
         if is_own_write {
             return;
@@ -83,18 +86,15 @@ impl Profiles {
         row.noted += 1;
         row.is_awaited = true;
         drop(state);
-        self.tell(namespace, cause);
+        self.tell(namespace, uid, cause);
     }
 
     /// A profile was deleted by somebody else: it is stored again.
     fn lost(&self, namespace: &str, uid: Option<&str>) {
         let mut state = self.lock();
         let row = state.row(namespace);
-        let is_that = row.object.as_ref().is_some_and(|o| uid.is_none_or(|uid| o.uid == uid));
-        if !is_that {
-            return;
-        }
-        row.object = None;
+        let is_that = |known: &mut Object| uid.is_none_or(|uid| known.uid == uid);
+        let Some(object) = row.object.take_if(is_that) else { return };
         if !self.place.serves(namespace) {
             return;
         }
@@ -102,7 +102,7 @@ impl Profiles {
         row.is_awaited = true;
         state.known.doubt(namespace, RebuildCause::Missing, chrono::Utc::now());
         drop(state);
-        self.tell(namespace, RebuildCause::Missing);
+        self.tell(namespace, object.uid, RebuildCause::Missing);
     }
 
     fn open(&self, namespace: &str, profile: &Raw<AccessProfile>) -> Result<Profile, RebuildCause> {
@@ -114,13 +114,26 @@ impl Profiles {
         })
     }
 
-    fn tell(&self, namespace: &str, cause: RebuildCause) {
+    fn tell(&self, namespace: &str, uid: String, cause: RebuildCause) {
         self.metrics.profile_rebuilt(cause.as_str());
-        tracing::warn!(
-            namespace,
-            cause = cause.as_str(),
-            "an access profile is not as it was written; it is written again"
-        );
+        let why = match cause {
+            RebuildCause::Missing => "was deleted",
+            RebuildCause::Foreign => "is not as the operator wrote it",
+            RebuildCause::Broken => "cannot be read",
+        };
+        tracing::warn!(namespace, why, "an access profile is written again");
+        self.events.send(Note {
+            about: About::Profile,
+            key: ObjectKey::new(&self.place.namespace, &self.place.name_of(namespace)),
+            uid,
+            reason: Reason::ProfileRebuilt,
+            action: "Rebuild",
+            message: format!(
+                "what is known of {namespace} {why}; it is written again as far as it is in memory, and the next \
+                 request of the namespace is out of the ordinary; look who may write AccessProfiles"
+            ),
+            type_: EventType::Warning,
+        });
         self.wake.notify_one();
     }
 }

@@ -2,6 +2,7 @@
 //! ServiceAccount with it may and may not do.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use axum::http::Request;
 use kube::Client;
@@ -12,9 +13,16 @@ use super::serves::Release;
 use super::{objects, rendered};
 
 const LIST: &str = "tests/it/chart/rights.txt";
+const FOLDER: &str = "tests/it/chart/shapes";
 
-/// The shapes that differ in rights, as the list has them.
-const SHAPES: [&str; 2] = ["default", "namespaces"];
+/// Every shape, with the part of the list that has its rights.
+const SHAPES: [(&str, &str); 5] = [
+    ("default", "default"),
+    ("connect", "default"),
+    ("connect-server", "default"),
+    ("namespaces", "namespaces"),
+    ("everything", "everything"),
+];
 
 /// The rights in a render, one a line: who, where, what, which ones.
 fn rights(render: &str) -> BTreeSet<String> {
@@ -88,10 +96,13 @@ fn rules(role: &Value) -> impl Iterator<Item = String> {
 
 #[tokio::test]
 async fn the_chart_gives_the_rights_on_the_list_and_no_wildcard() {
-    let list = std::fs::read_to_string(manifests::repository().join(LIST)).unwrap();
-    for name in SHAPES {
-        let section =
-            list.split("\n[").find_map(|s| s.strip_prefix(&format!("{name}]\n"))).unwrap();
+    let list = fs::read_to_string(manifests::repository().join(LIST)).unwrap();
+    assert_eq!(SHAPES.len(), fs::read_dir(manifests::repository().join(FOLDER)).unwrap().count());
+    for (name, part) in SHAPES {
+        let section = list
+            .split("\n[")
+            .find_map(|s| s.strip_prefix(&format!("{part}]\n")))
+            .unwrap_or_default();
         let listed: BTreeSet<String> = section
             .lines()
             .filter(|l| !l.is_empty() && !l.starts_with('#'))
@@ -112,7 +123,7 @@ async fn the_chart_gives_the_rights_on_the_list_and_no_wildcard() {
 type Call = (&'static str, &'static str);
 
 /// In the namespace of a request, T, and in the operator's own, O.
-const NEEDED: [Call; 21] = [
+const NEEDED: [Call; 22] = [
     ("GET", "/apis/portcullis.dev/v1alpha1/connectservers"),
     ("GET", "/apis/portcullis.dev/v1alpha1/credentialpolicies"),
     ("PATCH", "/apis/portcullis.dev/v1alpha1/connectservers/x/status"),
@@ -126,6 +137,7 @@ const NEEDED: [Call; 21] = [
     ("PATCH", "/api/v1/namespaces/T/secrets/x"),
     ("DELETE", "/api/v1/namespaces/T/secrets/x"),
     ("POST", "/apis/events.k8s.io/v1/namespaces/T/events"),
+    ("POST", "/apis/events.k8s.io/v1/namespaces/O/events"),
     ("GET", "/api/v1/namespaces/O/secrets"),
     ("POST", "/api/v1/namespaces/O/secrets"),
     ("GET", "/api/v1/namespaces/O/configmaps"),

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use portcullis::api::{AccessProfile, Outcome, RebuildCause};
+use portcullis::api::{AccessProfile, Outcome, Reason, RebuildCause};
 use portcullis::behavior::Limits;
 use portcullis::settings::Settings;
 use portcullis_test_support::connect_dev::ItemSpec;
+use portcullis_test_support::k8s_openapi::api::events::v1::Event;
 use portcullis_test_support::kube::Api;
-use portcullis_test_support::kube::api::{DeleteParams, Patch, PatchParams};
+use portcullis_test_support::kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use portcullis_test_support::{Bed, TestOperator, manifests, wait};
 use serde_json::{Value, json};
 
@@ -86,6 +87,52 @@ async fn what_a_namespace_is_granted_is_stored_before_its_secret_is_written_and_
     operator.stop().await;
 }
 
+/// Waits for an Event on an AccessProfile that says something.
+async fn wait_event(bed: &Bed, profile: &str, said: &str) {
+    let events: Api<Event> = Api::namespaced(bed.client.clone(), &bed.operator_namespace);
+    wait::until(&format!("an Event that {profile} {said}"), wait::WAIT, async || {
+        let all = events.list(&ListParams::default()).await.map_err(|e| e.to_string())?.items;
+        let is = |event: &Event| {
+            let about = event.regarding.as_ref();
+            about.is_some_and(|r| r.kind.as_deref() == Some("AccessProfile"))
+                && about.is_some_and(|r| r.name.as_deref() == Some(profile))
+                && event.reason.as_deref() == Some("ProfileRebuilt")
+                && event.note.as_deref().is_some_and(|note| note.contains(said))
+        };
+        if all.iter().any(is) { Ok(()) } else { Err(format!("{} Events", all.len())) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_of_before_a_restart_is_the_same_attempt_after_it() {
+    let bed = Bed::new("profile-denied").await;
+    let no = json!({"name": "no", "when": "true", "effect": "Deny", "message": "not now"});
+    bed.policy("no", json!({"rules": [no]})).await;
+    let operator = learned(&bed).await;
+    bed.request("orders", |_| {}).await;
+    bed.wait_reason("orders", Reason::Denied).await;
+    wait_profile(&bed, "a denial", |p| p.spec.denials == 1).await;
+    operator.stop().await;
+    let operator = learned(&bed).await;
+    // What comes after it is looked at with what is known, so that the restart has been.
+    bed.request_data("api", &[("k", "op://services/orders-api/password")]).await;
+    bed.wait_reason("api", Reason::Denied).await;
+    let after = wait_profile(&bed, "another denial", |p| p.spec.denials > 1).await;
+    assert_eq!(after.spec.denials, 2, "one for each request");
+    assert_eq!(
+        operator.metric("portcullis_anomalies_total", &[("detector", "DeniedThenEdited")]),
+        0.0
+    );
+    // An edit is another attempt.
+    bed.patch_request("orders", json!({"spec": {"purpose": "another try"}})).await;
+    wait_profile(&bed, "a third denial", |p| p.spec.denials == 3).await;
+    assert!(
+        operator.metric("portcullis_anomalies_total", &[("detector", "DeniedThenEdited")]) >= 1.0
+    );
+    operator.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_is_no_access() {
     let bed = Bed::new("profile-refresh").await;
@@ -139,6 +186,9 @@ async fn a_profile_that_somebody_edits_puts_back_or_deletes_is_written_again_and
     let metric =
         |cause| operator.metric("portcullis_access_profiles_rebuilt_total", &[("cause", cause)]);
     assert!(metric("Foreign") >= 2.0 && metric("Missing") >= 1.0);
+    for said in ["is not as the operator wrote it", "was deleted"] {
+        wait_event(&bed, &name, said).await;
+    }
 
     // While nobody looks, too: what is stored is not believed at the next start.
     operator.stop().await;

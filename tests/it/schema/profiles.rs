@@ -35,6 +35,7 @@ fn profile() -> Value {
             namespace_created: None,
             request: "orders".to_owned(),
             uid: format!("uid-{hour}"),
+            spec: format!("spec-{hour}"),
             consumer: Some("orders".to_owned()),
             items: vec![item],
             at,

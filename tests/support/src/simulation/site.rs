@@ -137,6 +137,7 @@ impl Site {
             namespace_created: Some(self.created.get(namespace).copied().unwrap_or(old)),
             request: request.to_owned(),
             uid: format!("uid-{}", self.made),
+            spec: format!("spec-{}", self.made),
             consumer: consumer.map(str::to_owned),
             items,
             at,
