@@ -23,6 +23,23 @@ impl Profiles {
     /// The name of the profile over all namespaces. No namespace can have it.
     pub const OVER_ALL: &str = vaults::OVER_ALL;
 
+    /// The name of the AccessProfile of a namespace, as an operator of a class keeps it.
+    #[must_use]
+    pub fn name_of(namespace: &str, class: &str) -> String {
+        if class.is_empty() { namespace.to_owned() } else { format!("{namespace}.{class}") }
+    }
+
+    /// The namespace that an AccessProfile of a class is about; nothing where it is one of another class. No namespace
+    /// has a dot in its name.
+    #[must_use]
+    pub fn namespace_of<'n>(name: &'n str, class: &str) -> Option<&'n str> {
+        let namespace = match class {
+            "" => name,
+            class => name.strip_suffix(class)?.strip_suffix('.')?,
+        };
+        (namespace == Self::OVER_ALL || !namespace.contains('.')).then_some(namespace)
+    }
+
     /// Takes in a profile as it was stored, in place of what was known of the namespace.
     ///
     /// What its vaults gave out stays known even so: an older profile that is put back does not lower it.
@@ -77,6 +94,20 @@ impl Profiles {
         self.by_namespace.iter().map(|(namespace, profile)| (&**namespace, profile))
     }
 
+    /// The id of a vault of a name, where anything of it was ever granted.
+    #[must_use]
+    pub fn vault_named(&self, namespace: &str, name: &str) -> Option<&str> {
+        let profiles = [self.get(namespace), self.get(Self::OVER_ALL)].into_iter().flatten();
+        let mut vaults = profiles.flat_map(|profile| &profile.known.vaults);
+        vaults.find(|vault| vault.name == name).map(|vault| vault.id.as_str())
+    }
+
+    /// When the first namespace asked that is known of.
+    #[must_use]
+    pub fn since(&self) -> Option<Moment> {
+        self.by_namespace.values().map(|profile| profile.known.since).min()
+    }
+
     /// Whether an attempt was denied already, as far as is known: it is no other one after a restart.
     #[must_use]
     pub fn was_denied(&self, attempt: &Attempt) -> bool {
@@ -129,5 +160,29 @@ impl Profiles {
         let over_all =
             self.by_namespace.entry(Self::OVER_ALL.into()).or_insert_with(|| Profile::new(at));
         note::note_items(&mut over_all.known, &new, at.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_has_profiles_of_its_own() {
+        assert_eq!(Profiles::name_of("shop", ""), "shop");
+        assert_eq!(Profiles::name_of("shop", "blue"), "shop.blue");
+        for (name, class, namespace) in [
+            ("shop", "", Some("shop")),
+            ("shop.blue", "", None),
+            ("shop.blue", "blue", Some("shop")),
+            ("shop", "blue", None),
+            ("shop.red", "blue", None),
+        ] {
+            assert_eq!(Profiles::namespace_of(name, class), namespace, "{name} of {class}");
+        }
+        for class in ["", "blue"] {
+            let name = Profiles::name_of(Profiles::OVER_ALL, class);
+            assert_eq!(Profiles::namespace_of(&name, class), Some(Profiles::OVER_ALL));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::api::{ConnectServer, CredentialPolicy, CredentialRequest};
+use crate::api::{AccessProfile, ConnectServer, CredentialPolicy, CredentialRequest};
 use crate::policy::{PolicySet, PolicyState};
 
 /// Why a file is of no use.
@@ -79,6 +79,17 @@ pub(super) fn server(file: &Path) -> Result<ConnectServer, FileError> {
     let servers: Vec<ConnectServer> = of_kind(file, "ConnectServer")?;
     let none = || FileError::None { file: file.to_owned(), kind: "ConnectServer" };
     servers.into_iter().next().ok_or_else(none)
+}
+
+/// The AccessProfiles of files.
+pub(super) fn profiles<'f>(
+    files: impl Iterator<Item = &'f Path>,
+) -> Result<Vec<AccessProfile>, FileError> {
+    let mut profiles = Vec::new();
+    for file in files {
+        profiles.extend(of_kind::<AccessProfile>(file, "AccessProfile")?);
+    }
+    Ok(profiles)
 }
 
 /// The policies of files. One that does not compile is an error here: it would stop every grant.

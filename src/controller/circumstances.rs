@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::examine::Knowledge;
 use crate::api::Occasion;
-use crate::behavior::{Attempt, AttemptedItem, Seen};
+use crate::behavior::{Attempt, Seen};
 use crate::policy::{Access, Circumstances, Facts, ServiceFacts, Transient, Verdict, decide};
 use crate::vaults::{Health, View};
 
@@ -56,29 +56,8 @@ impl Knowledge {
 
     /// What the facts are to past behaviour.
     fn attempt(&self, facts: &Facts, at: DateTime<Utc>) -> Attempt {
-        let request = &facts.request;
-        let mut items: Vec<AttemptedItem> = facts
-            .references
-            .iter()
-            .map(|reference| AttemptedItem {
-                vault_id: reference.item.vault_id.to_string(),
-                item_id: reference.item.item_id.to_string(),
-                vault_name: reference.item.vault_name.to_string(),
-                environment: reference.environment.clone(),
-            })
-            .collect();
-        items.sort();
-        items.dedup();
-        Attempt {
-            namespace: request.namespace.clone(),
-            namespace_created: self.index.namespace_created(&request.namespace).map(Into::into),
-            request: request.name.clone(),
-            uid: request.uid.clone(),
-            spec: request.spec_id(),
-            consumer: request.claimed_consumer.clone(),
-            items,
-            at,
-        }
+        let created = self.index.namespace_created(&facts.request.namespace);
+        facts.attempt(created.map(Into::into), at)
     }
 }
 

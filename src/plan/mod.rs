@@ -2,17 +2,20 @@
 //! `portcullis policy replay`. Pure.
 //!
 //! References are taken at their word: a vault or item is what it is called, and nobody looks whether it exists or
-//! whether there are two of the name.
+//! whether there are two of the name. So an item by its title is none that was granted before.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::api::{
-    AccessRow, ConnectServerSpec, CredentialRequestSpec, ENVIRONMENT_LABEL, Namespaces,
-    VaultSelector,
+    AccessRow, ConnectServerSpec, CredentialRequestSpec, ENVIRONMENT_LABEL, Moment, Namespaces,
+    Occasion, VaultSelector,
 };
+use crate::behavior::{Installation, Limits, Profiles, Seen};
 use crate::policy::{
     Access, Circumstances, Decision, Facts, ItemIdentity, NamespaceFacts, PolicySet, RequestFacts,
     Requester, ResolvedReference, Verdict, decide,
@@ -38,6 +41,22 @@ pub struct Given {
     pub requester: Option<Requester>,
     /// What it is weighed by besides.
     pub circumstances: Circumstances,
+    /// What is known of the past, where it is: what is unusual about the request, and the history that rules read, are
+    /// found in it.
+    pub past: Option<Past>,
+}
+
+/// What is known of the past.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// The profiles of all namespaces.
+    pub profiles: Profiles,
+    /// When the request's namespace was made, where that is known.
+    pub namespace_created: Option<DateTime<Utc>>,
+    /// How long Portcullis learns what is usual. It counts from the first that is known of any namespace.
+    pub learning: Duration,
+    /// What counts as much.
+    pub limits: Limits,
 }
 
 /// What would become of a request.
@@ -124,7 +143,16 @@ pub fn plan(given: Given, policies: &PolicySet) -> Result<Plan, PlanError> {
     let access = Access::of(rows, &namespace);
     let requester = given.requester;
     let facts = Facts { request, namespace: namespace.clone(), references, requester };
-    let verdict = decide(facts, &given.circumstances, &access, policies);
+    let mut circumstances = given.circumstances;
+    if let (Some(past), Some(transient)) = (&given.past, &mut circumstances.transient) {
+        let seen = past.look(&facts, transient.now);
+        transient.history = seen.history;
+        // As the operator has it: a refresh is no access, and nothing about it is unusual.
+        if circumstances.occasion == Occasion::Grant {
+            transient.anomalies = seen.anomalies;
+        }
+    }
+    let verdict = decide(facts, &circumstances, &access, policies);
     Ok(Plan { verdict, fetches, secret })
 }
 
@@ -136,6 +164,14 @@ pub fn again(facts: Facts, circumstances: &Circumstances, policies: &PolicySet) 
     decide(facts, circumstances, &access, policies)
 }
 
+impl Past {
+    fn look(&self, facts: &Facts, now: DateTime<Utc>) -> Seen {
+        let installed_at = self.profiles.since().map_or(now, Moment::time);
+        let installation = Installation { installed_at, learning: self.learning };
+        self.profiles.look(&facts.attempt(self.namespace_created, now), &installation, &self.limits)
+    }
+}
+
 impl Given {
     fn resolved(&self, key: &str, reference: Reference) -> ResolvedReference {
         let of_vault = self.server.as_ref().and_then(|s| s.vault_environment(&reference.vault));
@@ -144,10 +180,12 @@ impl Given {
         let type_ = self.types.get(&(reference.vault.clone(), reference.item.clone()));
         let (vault, item): (Arc<str>, Arc<str>) =
             (reference.vault.as_str().into(), reference.item.as_str().into());
+        let known = self.past.as_ref();
+        let vault_id = known.and_then(|p| p.profiles.vault_named(&self.namespace, &vault));
         ResolvedReference {
             key: key.to_owned(),
             item: ItemIdentity {
-                vault_id: vault.clone(),
+                vault_id: vault_id.map_or_else(|| vault.clone(), Arc::from),
                 item_id: item.clone(),
                 vault_name: vault,
                 title: item,

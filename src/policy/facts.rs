@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::ItemIdentity;
 use crate::api::{CredentialRequestSpec, Occasion, OnRequestDeletion, SecretType};
-use crate::behavior::{Anomaly, History};
+use crate::behavior::{Anomaly, Attempt, AttemptedItem, History};
 use crate::reference::Wanted;
 
 /// A namespace as policy sees it.
@@ -174,6 +174,34 @@ pub struct ServiceFacts {
 }
 
 impl Facts {
+    /// What the facts are to past behaviour, in a namespace that was made at a time.
+    #[must_use]
+    pub fn attempt(&self, namespace_created: Option<DateTime<Utc>>, at: DateTime<Utc>) -> Attempt {
+        let request = &self.request;
+        let mut items: Vec<AttemptedItem> = self
+            .references
+            .iter()
+            .map(|reference| AttemptedItem {
+                vault_id: reference.item.vault_id.to_string(),
+                item_id: reference.item.item_id.to_string(),
+                vault_name: reference.item.vault_name.to_string(),
+                environment: reference.environment.clone(),
+            })
+            .collect();
+        items.sort();
+        items.dedup();
+        Attempt {
+            namespace: request.namespace.clone(),
+            namespace_created,
+            request: request.name.clone(),
+            uid: request.uid.clone(),
+            spec: request.spec_id(),
+            consumer: request.claimed_consumer.clone(),
+            items,
+            at,
+        }
+    }
+
     /// The items that the references mean, each once.
     pub fn items(&self) -> impl Iterator<Item = &ItemIdentity> {
         self.references.iter().map(|r| &r.item).collect::<BTreeSet<_>>().into_iter()

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Output};
+use std::time::Duration;
 
+use portcullis::settings::Settings;
 use portcullis_test_support::{Bed, manifests, wait};
 use serde_json::{Value, json};
 
@@ -213,6 +215,97 @@ async fn a_request_is_planned_explained_and_refreshed_on_a_cluster() {
         "{}",
         text(&missing.stderr)
     );
+    fs::remove_dir_all(&folder).unwrap();
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_weighs_what_is_known_of_the_past() {
+    let bed = Bed::new("plan-past").await;
+    let folder = std::env::temp_dir().join(format!("portcullis-past-{}", bed.class));
+    fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, content: &Value| {
+        let file = folder.join(name);
+        fs::write(&file, content.to_string()).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let kubeconfig = folder.join("kubeconfig");
+    fs::copy(portcullis_test_support::Cluster::shared().await.kubeconfig_path(), &kubeconfig)
+        .unwrap();
+    let plan = |arguments: &[&str]| {
+        let ran = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["plan", "--namespace", &bed.namespace])
+            .args(["--operator-namespace", &bed.operator_namespace])
+            .args(arguments)
+            .env("KUBECONFIG", &kubeconfig)
+            .output()
+            .unwrap();
+        (ran.status.code().unwrap(), text(&ran.stdout) + &text(&ran.stderr))
+    };
+    let request = |name: &str, reference: &str| {
+        let mut spec = json!(bed.spec());
+        spec["data"] = json!([{"key": "k", "ref": reference}]);
+        write(
+            name,
+            &json!({
+                "apiVersion": "portcullis.dev/v1alpha1", "kind": "CredentialRequest",
+                "metadata": {"name": "next"}, "spec": spec,
+            }),
+        )
+    };
+    let rules = json!([
+        {"name": "known", "when": "history.grants > 0", "effect": "Alert", "message": "it had something before"},
+        {"name": "vault", "when": "anomalies.exists(a, a.detector == 'NewVault')", "score": 90, "message": "a new vault"},
+    ]);
+    bed.policy("past", json!({"rules": rules})).await;
+    let access = json!([{"name": "all", "namespaces": {"names": [bed.namespace]}, "vaults": [{"name": "*"}]}]);
+    bed.set_access(access.clone()).await;
+    let operator =
+        bed.operator_with(Settings { learning: Duration::ZERO, ..Settings::for_tests() }).await;
+    bed.request("orders", |_| {}).await;
+    bed.wait_ready("orders").await;
+    let id = bed.item_id("orders-db");
+    let (known, new) = (
+        request("known.json", &format!("op://services/{id}/password")),
+        request("new.json", "op://infra/root/password"),
+    );
+    // Of the cluster.
+    let (code, said) = plan(&["-f", &known]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("it had something before") && !said.contains("note:"), "{said}");
+    let (code, said) = plan(&["-f", &new]);
+    assert!(said.contains("named by title count as new"), "{code} {said}");
+
+    // The same from files, where the learning period is long over.
+    let profiles = bed
+        .kubectl(&["get", "accessprofiles", "-n", &bed.operator_namespace, "-o", "json"])
+        .await
+        .ok();
+    let mut profiles: Value = serde_json::from_str(&profiles).unwrap();
+    for profile in profiles["items"].as_array_mut().unwrap() {
+        profile["spec"]["since"] = json!("2020-01-01T00:00:00Z");
+    }
+    let policy = json!({
+        "apiVersion": "portcullis.dev/v1alpha1", "kind": "CredentialPolicy", "metadata": {"name": "past"},
+        "spec": {"rules": rules},
+    });
+    let (profiles, policy) = (write("profiles.json", &profiles), write("policy.json", &policy));
+    let mut server = bed.server_manifest();
+    server["spec"]["access"] = access;
+    let server = write("server.json", &server);
+    let files = ["--policies", &policy, "--server", &server, "--label", "a=b"];
+    let with = [&files[..], &["--profiles", &profiles]].concat();
+    let (code, said) = plan(&[&with[..], &["-f", &known]].concat());
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("it had something before"), "{said}");
+    let (code, said) = plan(&[&with[..], &["-f", &new, "-o", "json"]].concat());
+    let shown: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &shown["outcome"]), (2, &json!("Denied")), "{said}");
+    let anomalies = shown["anomalies"].as_array().unwrap();
+    assert!(anomalies.iter().any(|a| a["detector"] == "NewVault"), "{said}");
+    let (code, said) = plan(&[&files[..], &["-f", &new]].concat());
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("what is usual was not weighed"), "{said}");
     fs::remove_dir_all(&folder).unwrap();
     operator.stop().await;
 }

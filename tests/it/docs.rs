@@ -74,6 +74,47 @@ async fn the_readmes_values_make_the_examples_server() {
     assert_eq!(server["metadata"]["name"], example["metadata"]["name"]);
 }
 
+fn portcullis(args: &[&str]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_portcullis")).args(args).output().unwrap()
+}
+
+#[test]
+fn every_command_is_explained() {
+    let page = text("docs/commands.md");
+    for group in [[].as_slice(), &["policy"], &["audit"]] {
+        let help = portcullis(&[group, &["--help"]].concat()).stdout;
+        let help = String::from_utf8(help).unwrap();
+        let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+        let names = commands.lines().filter_map(|line| {
+            let name = line.strip_prefix("  ")?.split(' ').next()?;
+            (!name.is_empty() && name != "help").then_some(name)
+        });
+        let mut count = 0;
+        for name in names {
+            let command = [group, &[name]].concat().join(" ");
+            assert!(
+                page.contains(&format!("`{command}"))
+                    || page.contains(&format!("portcullis {command}")),
+                "{command}"
+            );
+            count += 1;
+        }
+        assert!(count >= 2, "{help}");
+    }
+}
+
+#[test]
+fn the_table_of_the_page_on_commands_decides_as_it_says() {
+    let table = &blocks("docs/commands.md")[0];
+    let cookbook = manifests::repository().join("docs/cookbook");
+    let file = cookbook.join(format!(".commands-{}.table", std::process::id()));
+    fs::write(&file, table).unwrap();
+    let ran = portcullis(&["policy", "test", "-f", file.to_str().unwrap()]);
+    fs::remove_file(&file).unwrap();
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(ran.status.success() && said.contains("2 as expected"), "{said}");
+}
+
 #[test]
 fn every_reason_is_explained() {
     let conditions = text("docs/conditions.md");

@@ -59,7 +59,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "vaults",
         ],
     ),
-    ("plan", &["api", "policy", "reference"]),
+    ("plan", &["api", "behavior", "policy", "reference"]),
     ("server", &["controller", "telemetry"]),
     (
         "cli",

@@ -236,6 +236,7 @@ impl Case {
                 occasion: self.occasion.unwrap_or(Occasion::Grant),
                 transient: Some(transient),
             },
+            past: None,
         })
     }
 }

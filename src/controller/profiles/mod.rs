@@ -97,22 +97,12 @@ impl Object {
 pub(super) struct Unstored(String);
 
 impl Place {
-    /// The name of the AccessProfile of a namespace.
     fn name_of(&self, namespace: &str) -> String {
-        if self.class.is_empty() {
-            namespace.to_owned()
-        } else {
-            format!("{namespace}.{}", self.class)
-        }
+        behavior::Profiles::name_of(namespace, &self.class)
     }
 
-    /// The namespace that an AccessProfile of this instance's class is about. No namespace has a dot in its name.
     fn namespace_of<'n>(&self, name: &'n str) -> Option<&'n str> {
-        let namespace = match self.class.as_str() {
-            "" => name,
-            class => name.strip_suffix(class)?.strip_suffix('.')?,
-        };
-        (namespace == OVER_ALL || !namespace.contains('.')).then_some(namespace)
+        behavior::Profiles::namespace_of(name, &self.class)
     }
 
     fn serves(&self, namespace: &str) -> bool {
@@ -240,30 +230,5 @@ fn noted(verdict: &Verdict) -> Option<NotedOutcome> {
             Some(NotedOutcome::Denied { risk })
         }
         (Outcome::Denied, _) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place(class: &str) -> Place {
-        Place { namespace: "portcullis".to_owned(), class: class.to_owned(), serves: Vec::new() }
-    }
-
-    #[test]
-    fn each_class_has_profiles_of_its_own() {
-        let (unnamed, blue) = (place(""), place("blue"));
-        assert_eq!(
-            (unnamed.name_of("shop").as_str(), blue.name_of("shop").as_str()),
-            ("shop", "shop.blue")
-        );
-        assert_eq!(unnamed.namespace_of("shop"), Some("shop"));
-        assert_eq!(unnamed.namespace_of("shop.blue"), None);
-        assert_eq!(blue.namespace_of("shop.blue"), Some("shop"));
-        assert_eq!((blue.namespace_of("shop"), blue.namespace_of("shop.red")), (None, None));
-        for place in [unnamed, blue] {
-            assert_eq!(place.namespace_of(&place.name_of(OVER_ALL)), Some(OVER_ALL));
-        }
     }
 }

@@ -1,27 +1,31 @@
 //! `portcullis plan`: what would be decided on a request, against a cluster or wholly from files.
 
+mod shown;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use clap::Args;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
 use kube::{Api, Client};
-use serde::Serialize;
 
-use super::files::{self, FileError};
-use super::print::{DENIED, Output, came_to, failed, print};
-use crate::api::{ConnectServer, ConnectServerSpec, CredentialPolicy, CredentialRequest, Occasion};
-use crate::audit::text::terminal;
-use crate::behavior::History;
-use crate::plan::{Fetch, Given, Plan as Planned, PlanError, plan};
-use crate::policy::{
-    Circumstances, PolicySet, PolicyState, Requester, ServiceFacts, Transient, Verdict,
+use crate::api::{
+    AccessProfile, ConnectServer, ConnectServerSpec, CredentialPolicy, CredentialRequest,
+    DataEntry, Occasion,
 };
+use crate::behavior::{History, Profile, Profiles};
+use crate::cli::files::{self, FileError};
+use crate::cli::print::{DENIED, Output, failed, print};
+use crate::plan::{Given, Past, PlanError, plan};
+use crate::policy::{Circumstances, PolicySet, PolicyState, Requester, ServiceFacts, Transient};
+use crate::reference::Reference;
+use crate::settings::Settings;
+use shown::{Shown, text};
 
 /// Say what would be decided on a request, and what it would get. Nothing is changed, and 1Password is not asked:
 /// vaults and items are taken to be what the request calls them. Exits with 0 when it would be allowed, with 2 when
@@ -43,6 +47,12 @@ pub(super) struct Plan {
     /// A label of the namespace, KEY=VALUE, beside --policies.
     #[arg(long = "label", requires = "policies", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// Files with AccessProfiles, beside --policies. Without them nothing is usual and nothing is unusual.
+    #[arg(long, requires = "policies")]
+    profiles: Vec<PathBuf>,
+    /// The operator's namespace, where the AccessProfiles of a cluster are.
+    #[arg(long, env = "PORTCULLIS_OPERATOR_NAMESPACE", default_value = "portcullis")]
+    operator_namespace: String,
     /// Weigh it as a refresh of what was granted before.
     #[arg(long)]
     refresh: bool,
@@ -69,46 +79,14 @@ enum PlanFailed {
     Runtime(std::io::Error),
 }
 
-/// What is printed.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Shown {
-    request: String,
-    outcome: &'static str,
-    reason: &'static str,
-    risk_score: i32,
-    message: String,
-    factors: Vec<ShownFactor>,
-    recommendations: Vec<String>,
-    policies: Vec<ShownPolicy>,
-    fetches: Vec<Fetch>,
-    secret: String,
-}
-
-#[derive(Serialize)]
-struct ShownFactor {
-    policy: String,
-    rule: String,
-    score: i32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    effect: Option<crate::api::Effect>,
-    message: String,
-}
-
-#[derive(Serialize)]
-struct ShownPolicy {
-    policy: String,
-    mode: crate::api::PolicyMode,
-    outcome: &'static str,
-    score: i32,
-}
-
 /// What is asked of a cluster, or read from files in its place.
 struct Surroundings {
     labels: BTreeMap<String, String>,
     server: Option<ConnectServerSpec>,
     policies: PolicySet,
     namespace: String,
+    /// What is known of the past, or why it is not.
+    past: Result<Past, String>,
 }
 
 /// Reads KEY=VALUE.
@@ -161,6 +139,10 @@ impl Plan {
             history: History::default(),
             service: ServiceFacts { reachable: true, seconds_since_answer: 0 },
         };
+        let (past, notes) = match around.past {
+            Ok(past) => (Some(past), by_title(request)),
+            Err(why) => (None, vec![format!("what is usual was not weighed: {why}")]),
+        };
         let given = Given {
             namespace: around.namespace.clone(),
             name: name.clone(),
@@ -174,9 +156,10 @@ impl Plan {
                 occasion: if self.refresh { Occasion::Refresh } else { Occasion::Grant },
                 transient: Some(transient),
             },
+            past,
         };
         let planned = plan(given, &around.policies)?;
-        Ok(Shown::new(format!("{}/{name}", around.namespace), &planned))
+        Ok(Shown::new(format!("{}/{name}", around.namespace), &planned, notes))
     }
 
     fn of_files(&self, request: &CredentialRequest) -> Result<Surroundings, PlanFailed> {
@@ -184,9 +167,17 @@ impl Plan {
             Some(file) => Some(files::server(file)?.spec),
             None => None,
         };
+        let past = if self.profiles.is_empty() {
+            Err("--profiles names files with AccessProfiles".to_owned())
+        } else {
+            let class = server.as_ref().and_then(|s| s.controller_class.as_deref());
+            let profiles = files::profiles(self.profiles.iter().map(PathBuf::as_path))?;
+            Ok(past(profiles, class.unwrap_or_default(), None))
+        };
         Ok(Surroundings {
             labels: self.labels.iter().cloned().collect(),
             server,
+            past,
             policies: files::policies(self.policies.iter().map(PathBuf::as_path))?,
             namespace: self.namespace_of(request).unwrap_or_else(|| "default".to_owned()),
         })
@@ -199,17 +190,25 @@ impl Plan {
         let cluster = |what| move |error: kube::Error| PlanFailed::Cluster(what, Box::new(error));
         let client = Client::try_from(config).map_err(cluster("anything"))?;
         let namespaces: Api<Namespace> = Api::all(client.clone());
-        let labels = namespaces
-            .get_metadata(&namespace)
-            .await
-            .map_err(cluster("the namespace's labels"))?
-            .metadata
-            .labels;
+        let metadata = namespaces.get_metadata(&namespace).await;
+        let metadata = metadata.map_err(cluster("the namespace's labels"))?.metadata;
+        let (labels, created) = (metadata.labels, metadata.creation_timestamp);
         let servers: Api<ConnectServer> = Api::all(client.clone());
         let name = request.spec.server_name();
         let server = servers.get_opt(name).await.map_err(cluster("the ConnectServer"))?;
         let server = server.ok_or_else(|| PlanFailed::NoServer(name.to_owned()))?.spec;
         let class = server.controller_class.clone().unwrap_or_default();
+        let profiles: Api<AccessProfile> =
+            Api::namespaced(client.clone(), &self.operator_namespace);
+        let past = match profiles.list(&ListParams::default()).await {
+            Ok(list) => {
+                Ok(past(list.items, &class, created.map(|at| SystemTime::from(at.0).into())))
+            }
+            Err(error) => Err(format!(
+                "the AccessProfiles of namespace {} cannot be read: {error}",
+                self.operator_namespace
+            )),
+        };
         let all: Api<CredentialPolicy> = Api::all(client);
         let policies = all.list(&ListParams::default()).await.map_err(cluster("the policies"))?;
         let of_class = policies
@@ -225,6 +224,7 @@ impl Plan {
             server: Some(server),
             policies: PolicySet::new(states.collect()),
             namespace,
+            past,
         })
     }
 
@@ -233,89 +233,43 @@ impl Plan {
     }
 }
 
-impl Shown {
-    fn new(request: String, planned: &Planned) -> Self {
-        let decision = planned.decision();
-        let message = match &planned.verdict {
-            Verdict::Held(hold) => &hold.why,
-            Verdict::Granted(_) | Verdict::Refused(_) => &decision.message,
-        };
-        let is_granted = matches!(planned.verdict, Verdict::Granted(_));
-        Self {
-            request,
-            outcome: came_to(&planned.verdict),
-            reason: decision.reason.as_str(),
-            risk_score: decision.risk_score,
-            message: message.clone(),
-            factors: decision
-                .factors
-                .iter()
-                .map(|f| ShownFactor {
-                    policy: f.policy.clone(),
-                    rule: f.rule.clone(),
-                    score: f.score,
-                    effect: f.effect,
-                    message: f.message.clone(),
-                })
-                .collect(),
-            recommendations: decision.recommendations.clone(),
-            policies: decision
-                .policies
-                .iter()
-                .map(|p| ShownPolicy {
-                    policy: p.policy.clone(),
-                    mode: p.mode,
-                    outcome: p.outcome.as_str(),
-                    score: p.score,
-                })
-                .collect(),
-            fetches: if is_granted { planned.fetches.clone() } else { Vec::new() },
-            secret: planned.secret.clone(),
+/// What profiles of a class tell of the past. Who wrote them is not proven: that takes the operator's key.
+fn past(
+    profiles: Vec<AccessProfile>,
+    class: &str,
+    namespace_created: Option<DateTime<Utc>>,
+) -> Past {
+    let mut known = Profiles::default();
+    for profile in profiles {
+        let name = profile.metadata.name.unwrap_or_default();
+        let Some(namespace) = Profiles::namespace_of(&name, class) else { continue };
+        if let Ok(opened) = Profile::open(namespace, &profile.spec, |_, _| true) {
+            known.load(namespace, opened);
         }
+    }
+    let settings = Settings::default();
+    let (learning, limits) = (settings.learning, settings.behavior);
+    Past { profiles: known, namespace_created, learning, limits }
+}
+
+/// That items by their titles are taken for new ones, where there are any.
+fn by_title(request: &CredentialRequest) -> Vec<String> {
+    let is_by_title = |entry: &DataEntry| {
+        let item = match (&entry.reference, &entry.from) {
+            (Some(text), _) => text.parse::<Reference>().ok().map(|reference| reference.item),
+            (None, from) => from.as_ref().map(|from| from.item.clone()),
+        };
+        item.is_some_and(|item| !looks_like_an_id(&item))
+    };
+    if request.spec.data.iter().any(is_by_title) {
+        let note = "items that are named by title count as new to the namespace: only 1Password knows their ids";
+        vec![note.to_owned()]
+    } else {
+        Vec::new()
     }
 }
 
-fn text(shown: &Shown) -> String {
-    let mut text = String::new();
-    // Writing to a String does not fail.
-    let _ = writeln!(
-        text,
-        "{}: {} ({})",
-        terminal(&shown.request),
-        shown.outcome,
-        terminal(&shown.message)
-    );
-    for factor in &shown.factors {
-        let weight = match factor.effect {
-            Some(effect) => format!("{effect:?}"),
-            None => format!("+{}", factor.score),
-        };
-        let (policy, rule) = (terminal(&factor.policy), terminal(&factor.rule));
-        let _ = writeln!(text, "  {weight:>6}  {policy}/{rule}: {}", terminal(&factor.message));
-    }
-    for policy in &shown.policies {
-        let on_trial = match policy.mode {
-            crate::api::PolicyMode::Enforce => "",
-            crate::api::PolicyMode::Audit => ", on trial",
-        };
-        let name = terminal(&policy.policy);
-        let _ =
-            writeln!(text, "  policy {name}: {} with {}{on_trial}", policy.outcome, policy.score);
-    }
-    for recommendation in &shown.recommendations {
-        let _ = writeln!(text, "  recommended: {}", terminal(recommendation));
-    }
-    if !shown.fetches.is_empty() {
-        let _ = writeln!(text, "  Secret {} would hold:", terminal(&shown.secret));
-        for fetch in &shown.fetches {
-            let (vault, item, field) =
-                (terminal(&fetch.vault), terminal(&fetch.item), terminal(&fetch.field));
-            let _ = writeln!(
-                text,
-                "    {} from field {field} of item {item} of vault {vault}",
-                terminal(&fetch.key)
-            );
-        }
-    }
-    text
+/// Whether a text has the form of 1Password's ids (<https://developer.1password.com/docs/connect/api-reference>).
+fn looks_like_an_id(text: &str) -> bool {
+    text.len() == 26 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
