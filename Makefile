@@ -74,6 +74,10 @@ e2e: cluster helm ## Install by Helm on a real node, as root, and mount a Secret
 	@tests/images/build.sh >/dev/null
 	@cargo test --test e2e -- --nocapture --test-threads=1
 
+.PHONY: node
+node: ## Start a node with the images on it, as root, until Ctrl-C; docs/try.md goes on from there
+	@tests/cluster/node.sh
+
 .PHONY: image
 image: ## Pack the operator's image into target/images/portcullis.tar
 	@tests/images/build.sh portcullis

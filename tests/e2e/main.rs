@@ -7,6 +7,7 @@ mod forward;
 mod image;
 mod operator;
 mod orders;
+mod page;
 mod story;
 mod traces;
 

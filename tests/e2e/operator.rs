@@ -76,15 +76,17 @@ impl<'c> Release<'c> {
     }
 }
 
-/// Ends its process without a farewell, and waits until the next one is ready.
+/// Kills its process, which can do nothing more then, and waits until the next one in its place is ready.
 pub async fn kill(cluster: &Cluster) {
-    let name = ["get", "pods", "--output=jsonpath={.items[*].metadata.name}"];
-    let before = kubectl(cluster, NAMESPACE, &name, "").await;
-    let delete = ["delete", "pod", &before, "--grace-period=0", "--force"];
-    let _ = kubectl(cluster, NAMESPACE, &delete, "").await;
-    wait::until("another pod of the operator", wait::LONGEST, async || {
-        let now = kubectl(cluster, NAMESPACE, &name, "").await;
-        if now.is_empty() || now.contains(&before) { Err(now) } else { Ok(()) }
+    let status =
+        ["get", "pods", "--output=jsonpath={.items[*].status.containerStatuses[*].restartCount}"];
+    let before = kubectl(cluster, NAMESPACE, &status, "").await;
+    let process = process(cluster).await.to_string();
+    let killed = std::process::Command::new("kill").args(["-KILL", &process]).status();
+    assert!(killed.expect("kill starts").success());
+    wait::until("the operator's container to be started again", wait::LONGEST, async || {
+        let now = kubectl(cluster, NAMESPACE, &status, "").await;
+        if now == before { Err(now) } else { Ok(()) }
     })
     .await;
     let status = ["rollout", "status", "deployment/portcullis", "--timeout=60s"];
@@ -122,22 +124,29 @@ pub async fn secret_writes(cluster: &Cluster) -> usize {
     writes.count()
 }
 
-/// The memory of its process in bytes, the program's own pages among it: what the kubelet tells of a pod leaves those
-/// out that another pod of the image has read first.
-pub async fn resident(cluster: &Cluster) -> f64 {
+/// Its process, as the machine numbers it.
+async fn process(cluster: &Cluster) -> u32 {
     let uid = ["get", "pods", "--output=jsonpath={.items[*].metadata.uid}"];
     let cgroup = format!("/pod{}/", kubectl(cluster, NAMESPACE, &uid, "").await);
     let processes = std::fs::read_dir("/proc").expect("/proc is readable").flatten();
-    let kilobytes = processes.filter_map(|process| {
+    let ours = processes.filter_map(|process| {
         let read = |file| std::fs::read_to_string(process.path().join(file)).ok();
-        let ours = read("comm")?.trim() == "portcullis" && read("cgroup")?.contains(&cgroup);
-        let status = read("status").filter(|_| ours)?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.trim().strip_suffix(" kB")?.parse::<f64>().ok()
+        let is = read("comm")?.trim() == "portcullis" && read("cgroup")?.contains(&cgroup);
+        process.file_name().to_str()?.parse::<u32>().ok().filter(|_| is)
     });
-    let all: Vec<_> = kilobytes.collect();
+    let all: Vec<_> = ours.collect();
     assert_eq!(all.len(), 1, "one process of the operator is in {cgroup}");
-    all[0] * 1024.0
+    all[0]
+}
+
+/// The memory of its process in bytes, the program's own pages among it: what the kubelet tells of a pod leaves those
+/// out that another pod of the image has read first.
+pub async fn resident(cluster: &Cluster) -> f64 {
+    let file = format!("/proc/{}/status", process(cluster).await);
+    let status = std::fs::read_to_string(file).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    kilobytes.expect("it says how much") * 1024.0
 }
 
 /// The thousandths of a core that its pod takes over the time until the kubelet has measured it again.

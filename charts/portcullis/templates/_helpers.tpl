@@ -1,13 +1,16 @@
 {{/* What the names of all objects begin with. */}}
 {{- define "portcullis.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- $full := printf "%s-%s" .Release.Name $name -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride -}}
+{{- $full = .Values.fullnameOverride -}}
 {{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- $full = .Release.Name -}}
 {{- end -}}
+{{- if regexMatch "^[0-9]" $full -}}
+{{- fail (printf "%s begins with a digit, which the name of a Service must not: set fullnameOverride" $full) -}}
+{{- end -}}
+{{- $full | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
 {{/* Labels by which the pods of a component are found. They cannot change. Takes the root and the component. */}}
@@ -35,7 +38,7 @@ annotations:
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "portcullis.fullname" .) .Values.serviceAccount.name -}}
 {{- else -}}
-{{- default "default" .Values.serviceAccount.name -}}
+{{- required "serviceAccount.name is empty, and the rights would go to every pod of the namespace that names no other account: name one that is there, or set serviceAccount.create=true" .Values.serviceAccount.name -}}
 {{- end -}}
 {{- end -}}
 
@@ -75,7 +78,7 @@ annotations:
 {{- else if .value -}}
 {{- printf "%s-connect-token" (include "portcullis.fullname" $) -}}
 {{- else -}}
-{{- fail "connectServer.token is empty: give the token with --set-file connectServer.token.value=./token, or name a Secret with connectServer.token.existingSecret" -}}
+{{- fail "connectServer.token is empty: give the token with --set-file connectServer.token.value=./token.txt, or name a Secret with connectServer.token.existingSecret" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -130,14 +130,21 @@ async fn the_documents_commands_install_the_manifests_with_kubectl() {
         document.split("## With kubectl\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let commands: Vec<&str> =
         section.lines().filter_map(|line| line.strip_prefix("    kubectl ")).collect();
-    assert_eq!(commands.len(), 3, "{commands:?}");
-    for command in &commands {
+    assert_eq!(commands.len(), 4, "{commands:?}");
+    let run = async |command: &str| {
         let _ = kubectl(&cluster, &command.split(' ').collect::<Vec<_>>(), "").await;
+    };
+    for command in &commands[..3] {
+        run(command).await;
     }
     let _ = kubectl(&cluster, &["get", "-f", manifests::INSTALL], "").await;
     // A second time changes nothing.
     let again = kubectl(&cluster, &["apply", "-f", manifests::INSTALL], "").await;
     assert!(again.lines().all(|line| line.ends_with("unchanged")), "{again}");
+    run(commands[3]).await;
+    let image = ["-n", NAMESPACE, "get", "deployment/portcullis", "-o"];
+    let image = [&image[..], &["jsonpath={.spec.template.spec.containers[*].image}"]].concat();
+    assert_eq!(kubectl(&cluster, &image, "").await, "registry.example.com/portcullis:0.1.0");
 
     // Kubernetes' own roles have taken in what people may do.
     for (role, user) in [("edit", "writer"), ("view", "reader")] {

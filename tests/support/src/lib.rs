@@ -24,7 +24,7 @@ pub use kube;
 pub use operator::{AuditLines, OperatorOptions, TestOperator};
 pub use portcullis;
 pub use serde_json;
-pub use tool::{Ran, helm_lint, helm_template};
+pub use tool::{Ran, helm_lint, helm_program, helm_template};
 
 /// Makes `ring` the TLS provider of the process. Each start of a cluster does it.
 pub fn install_tls() {

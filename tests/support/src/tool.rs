@@ -58,7 +58,7 @@ impl Access {
     /// # Panics
     /// When it is not built.
     pub async fn run_helm(&self, namespace: &str, args: &[&str], input: &str) -> Ran {
-        let mut command = self.command(helm(), namespace);
+        let mut command = self.command(helm_program(), namespace);
         command.args(args).current_dir(manifests::repository());
         run("helm", command, input).await
     }
@@ -79,7 +79,7 @@ impl Access {
 /// # Panics
 /// When Helm is not built.
 pub async fn helm_template(args: &[&str], input: &str) -> Ran {
-    let mut command = Command::new(helm());
+    let mut command = Command::new(helm_program());
     command.args(["template", "portcullis", "charts/portcullis", "--namespace", "portcullis"]);
     command.args(args).current_dir(manifests::repository());
     run("helm template", command, input).await
@@ -90,13 +90,18 @@ pub async fn helm_template(args: &[&str], input: &str) -> Ran {
 /// # Panics
 /// When Helm is not built.
 pub async fn helm_lint(args: &[&str]) -> Ran {
-    let mut command = Command::new(helm());
+    let mut command = Command::new(helm_program());
     command.args(["lint", "--strict", "charts/portcullis"]).args(args);
     command.current_dir(manifests::repository());
     run("helm lint", command, "").await
 }
 
-fn helm() -> &'static Path {
+/// Where Helm is.
+///
+/// # Panics
+/// When it is not built.
+#[must_use]
+pub fn helm_program() -> &'static Path {
     static HELM: OnceLock<PathBuf> = OnceLock::new();
     HELM.get_or_init(|| {
         let script = manifests::repository().join("tests/helm/build.sh");
