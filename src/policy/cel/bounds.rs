@@ -1,9 +1,10 @@
 //! What an expression may be made of, and how deep. Checked before it is evaluated, since the interpreter
 //! has no limit of its own.
 
-use kube_cel::cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use kube_cel::cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr};
 
 use super::CompileError;
+use super::cost::{self, Size};
 use super::variables::{CLAIMS, Reads, Variable};
 
 /// How deep the parsed expression may be: a long sum or path nests without a bracket, and evaluation recurses.
@@ -11,11 +12,8 @@ pub(super) const MAX_DEPTH: usize = 32;
 /// How deep comprehensions (`all`, `exists`, `map`, …) may nest: each level multiplies the cost by the
 /// number of references.
 pub(super) const MAX_COMPREHENSIONS: usize = 2;
-/// The most elements of a list that a rule goes through: a request has at most as many references.
-const LIST: u64 = 256;
-/// What a call of `matches` costs, in the steps of anything else.
-const MATCH: u64 = 20;
-/// The functions that rules may call. Left out is what makes much from little (`lists.range`, `replace`).
+/// The functions that rules may call. Each new one needs its price in [`cost`]. Left out is what makes much from little
+/// (`lists.range`, `replace`).
 const FUNCTIONS: [&str; 25] = [
     "contains",
     "duration",
@@ -77,117 +75,186 @@ pub(super) fn nesting(source: &str) -> usize {
 }
 
 /// Walks an expression and refuses what rules do not have.
-#[derive(Default)]
 pub(super) struct Checker<'e> {
-    /// The variables of the comprehensions around, and the list whose elements they are.
-    scope: Vec<(&'e str, Option<Variable>)>,
+    /// The variables of the comprehensions around.
+    scope: Vec<Known<'e>>,
     depth: usize,
+    comprehensions: usize,
+    /// How often what is looked at may be evaluated.
+    times: u64,
     pub(super) reads: Reads,
     /// The steps that an evaluation takes at most.
     pub(super) cost: u64,
 }
 
+/// A variable of a comprehension.
+struct Known<'e> {
+    name: &'e str,
+    /// The list whose elements it is, where that is a variable of rules.
+    of: Option<Variable>,
+    size: Size,
+}
+
 impl<'e> Checker<'e> {
-    pub(super) fn check(
-        &mut self,
-        expression: &'e IdedExpr,
-        comprehensions: usize,
-    ) -> Result<(), CompileError> {
+    pub(super) fn new() -> Self {
+        Self {
+            scope: Vec::new(),
+            depth: 0,
+            comprehensions: 0,
+            times: 1,
+            reads: Reads::default(),
+            cost: 0,
+        }
+    }
+
+    /// Checks an expression; how large its value may be.
+    pub(super) fn check(&mut self, expression: &'e IdedExpr) -> Result<Size, CompileError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(CompileError::TooDeep);
         }
-        let times = LIST.saturating_pow(u32::try_from(comprehensions).unwrap_or(u32::MAX));
-        let step = match &expression.expr {
-            Expr::Call(call) if call.func_name == "matches" => MATCH,
-            _ => 1,
-        };
-        self.cost = self.cost.saturating_add(times.saturating_mul(step));
-        self.inspect(&expression.expr, comprehensions)?;
+        self.pay(1);
+        let size = self.inspect(&expression.expr)?;
         self.depth -= 1;
-        Ok(())
+        Ok(size)
     }
 
-    fn inspect(&mut self, expression: &'e Expr, comprehensions: usize) -> Result<(), CompileError> {
+    fn pay(&mut self, steps: u64) {
+        self.cost = self.cost.saturating_add(self.times.saturating_mul(steps));
+    }
+
+    fn inspect(&mut self, expression: &'e Expr) -> Result<Size, CompileError> {
         match expression {
-            Expr::Unspecified | Expr::Literal(_) => Ok(()),
-            Expr::Ident(name) => {
-                if name.starts_with('@') || self.scope.iter().any(|(known, _)| known == name) {
-                    return Ok(());
-                }
-                match Variable::of(name) {
-                    Some(variable) => {
-                        self.reads.add(variable);
-                        Ok(())
-                    }
-                    None => Err(CompileError::UnknownVariable(name.chars().take(64).collect())),
-                }
-            }
+            Expr::Literal(literal) => Ok(Size::of_literal(literal)),
+            Expr::Ident(name) => self.variable(name),
             Expr::Select(select) => {
                 let (of, members) = self.members(&select.operand.expr);
                 if members.is_some_and(|known| !known.contains(&select.field.as_str())) {
                     let field = select.field.chars().take(64).collect();
                     return Err(CompileError::UnknownMember { of, field });
                 }
-                self.check(&select.operand, comprehensions)
-            }
-            Expr::Call(call) => {
-                // `sets.contains(a, b)` is parsed as a call of `contains` on an identifier `sets`.
-                let qualified = match call.target.as_ref().map(|t| &t.expr) {
-                    Some(Expr::Ident(target))
-                        if !self.scope.iter().any(|(known, _)| known == target) =>
-                    {
-                        Some(format!("{target}.{}", call.func_name))
-                            .filter(|name| FUNCTIONS.contains(&name.as_str()))
-                    }
-                    _ => None,
+                let whole = self.check(&select.operand)?.whole;
+                let size = match self.variable_of(&select.operand.expr) {
+                    Some(variable) => Size::of_member(variable, &select.field),
+                    None if members.is_some() => Size::ONE,
+                    None => Size::any(whole),
                 };
-                let operator = !call.func_name.starts_with(|c: char| c.is_ascii_alphabetic());
-                if qualified.is_none() {
-                    if !operator && !FUNCTIONS.contains(&call.func_name.as_str()) {
-                        return Err(CompileError::UnknownFunction(
-                            call.func_name.chars().take(64).collect(),
-                        ));
-                    }
-                    if let Some(target) = &call.target {
-                        self.check(target, comprehensions)?;
-                    }
-                }
-                call.args.iter().try_for_each(|argument| self.check(argument, comprehensions))
+                self.pay(size.whole);
+                Ok(size)
             }
-            Expr::List(list) => {
-                list.elements.iter().try_for_each(|element| self.check(element, comprehensions))
-            }
+            Expr::Call(call) => self.call(call),
+            Expr::List(list) => self.made_of(list.elements.iter()),
             Expr::Map(map) => {
-                self.check_entries(map.entries.iter().map(|e| &e.expr), comprehensions)
+                let entries = map.entries.iter().map(|entry| match &entry.expr {
+                    EntryExpr::MapEntry(entry) => [&entry.key, &entry.value],
+                    EntryExpr::StructField(field) => [&field.value, &field.value],
+                });
+                self.made_of(entries.flatten())
             }
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension),
+            // The interpreter has none, and panics.
             Expr::Struct(object) => {
-                self.check_entries(object.entries.iter().map(|e| &e.expr), comprehensions)
+                Err(CompileError::UnknownType(object.type_name.chars().take(64).collect()))
             }
-            Expr::Comprehension(comprehension) => {
-                let inner = comprehensions + 1;
-                if inner > MAX_COMPREHENSIONS {
-                    return Err(CompileError::TooManyComprehensions);
-                }
-                self.check(&comprehension.iter_range, comprehensions)?;
-                self.check(&comprehension.accu_init, comprehensions)?;
-                let outer = self.scope.len();
-                let over = match &comprehension.iter_range.expr {
-                    Expr::Ident(name) if !self.scope.iter().any(|(known, _)| known == name) => {
-                        Variable::of(name).filter(|variable| variable.element().is_some())
-                    }
-                    _ => None,
-                };
-                let alone = comprehension.iter_var2.is_none();
-                self.scope.push((&comprehension.iter_var, over.filter(|_| alone)));
-                self.scope.extend(comprehension.iter_var2.as_deref().map(|name| (name, over)));
-                self.scope.push((&comprehension.accu_var, None));
-                self.check(&comprehension.loop_cond, inner)?;
-                self.check(&comprehension.loop_step, inner)?;
-                self.check(&comprehension.result, inner)?;
-                self.scope.truncate(outer);
-                Ok(())
+            Expr::Unspecified => Err(CompileError::UnknownType(String::new())),
+        }
+    }
+
+    fn variable(&mut self, name: &str) -> Result<Size, CompileError> {
+        if let Some(known) = self.known(name) {
+            return Ok(known.size);
+        }
+        match Variable::of(name) {
+            Some(variable) => {
+                self.reads.add(variable);
+                Ok(Size::of(variable))
             }
+            None => Err(CompileError::UnknownVariable(name.chars().take(64).collect())),
+        }
+    }
+
+    fn known(&self, name: &str) -> Option<&Known<'e>> {
+        self.scope.iter().rev().find(|known| known.name == name)
+    }
+
+    fn call(&mut self, call: &'e CallExpr) -> Result<Size, CompileError> {
+        // `sets.contains(a, b)` is parsed as a call of `contains` on an identifier `sets`.
+        let qualified = match call.target.as_ref().map(|t| &t.expr) {
+            Some(Expr::Ident(target)) if self.known(target).is_none() => {
+                Some(format!("{target}.{}", call.func_name))
+                    .filter(|name| FUNCTIONS.contains(&name.as_str()))
+            }
+            _ => None,
+        };
+        let target = call.target.as_deref().filter(|_| qualified.is_none());
+        let function = qualified.as_deref().unwrap_or(&call.func_name);
+        let is_operator = !function.starts_with(|c: char| c.is_ascii_alphabetic());
+        if !is_operator && !FUNCTIONS.contains(&function) {
+            return Err(CompileError::UnknownFunction(function.chars().take(64).collect()));
+        }
+        let values = target.into_iter().chain(&call.args);
+        let sizes = values.map(|value| self.check(value)).collect::<Result<Vec<_>, _>>()?;
+        let price = cost::of_call(function, call, &sizes);
+        self.pay(price.steps);
+        self.cost = self.cost.saturating_add(price.once);
+        Ok(price.makes)
+    }
+
+    fn made_of(&mut self, parts: impl Iterator<Item = &'e IdedExpr>) -> Result<Size, CompileError> {
+        let sizes = parts.map(|part| self.check(part)).collect::<Result<Vec<_>, _>>()?;
+        let size = Size::made_of(&sizes);
+        self.pay(size.whole);
+        Ok(size)
+    }
+
+    fn comprehension(&mut self, looped: &'e ComprehensionExpr) -> Result<Size, CompileError> {
+        if self.comprehensions == MAX_COMPREHENSIONS {
+            return Err(CompileError::TooManyComprehensions);
+        }
+        let list = self.check(&looped.iter_range)?;
+        let start = self.check(&looped.accu_init)?;
+        let outer = self.scope.len();
+        let of = match &looped.iter_range.expr {
+            Expr::Ident(name) if self.known(name).is_none() => {
+                Variable::of(name).filter(|variable| variable.element().is_some())
+            }
+            _ => None,
+        };
+        let alone = looped.iter_var2.is_none();
+        let size = Size::any(list.element);
+        let names = std::iter::once((&looped.iter_var, of.filter(|_| alone)))
+            .chain(looped.iter_var2.as_ref().map(|name| (name, of)));
+        self.scope.extend(names.map(|(name, of)| Known { name, of, size }));
+        self.scope.push(Known { name: &looped.accu_var, of: None, size: start });
+
+        let times = self.times;
+        self.comprehensions += 1;
+        // A list grows, by as much each time. Its average size is half of what it comes to.
+        let mut result = start;
+        if matches!(looped.accu_init.expr, Expr::List(_)) {
+            let cost = self.cost;
+            let once = self.check(&looped.loop_step)?;
+            self.cost = cost;
+            self.resize(start.grown(once, list.length.div_ceil(2)));
+            result = start.grown(once, list.length);
+        }
+        self.times = times.saturating_mul(list.length.max(1));
+        self.check(&looped.loop_cond)?;
+        let step = self.check(&looped.loop_step)?;
+        self.pay(list.element.saturating_add(step.whole));
+        self.times = times;
+        self.comprehensions -= 1;
+        self.resize(result);
+        let result = self.check(&looped.result)?;
+        self.pay(result.whole);
+        self.scope.truncate(outer);
+        Ok(result)
+    }
+
+    /// Says how large the innermost variable is by now.
+    fn resize(&mut self, size: Size) {
+        if let Some(known) = self.scope.last_mut() {
+            known.size = size;
         }
     }
 
@@ -195,33 +262,22 @@ impl<'e> Checker<'e> {
     /// only when a request is denied for it.
     fn members(&self, operand: &Expr) -> (&'static str, Option<&'static [&'static str]>) {
         match operand {
-            Expr::Ident(name) => match self.scope.iter().rev().find(|(known, _)| known == name) {
-                Some((_, Some(list))) => (list.element().unwrap_or_default(), list.members()),
-                Some((_, None)) => ("", None),
-                None => match Variable::of(name).filter(|variable| variable.element().is_none()) {
-                    Some(variable) => (variable.name(), variable.members()),
-                    None => ("", None),
-                },
-            },
             Expr::Select(select) if select.field == "claims" => match &select.operand.expr {
                 Expr::Ident(name) if name == "request" => ("request.claims", Some(CLAIMS)),
                 _ => ("", None),
             },
-            _ => ("", None),
+            _ => self.variable_of(operand).map_or(("", None), |variable| {
+                (variable.element().unwrap_or(variable.name()), variable.members())
+            }),
         }
     }
 
-    fn check_entries(
-        &mut self,
-        mut entries: impl Iterator<Item = &'e EntryExpr>,
-        comprehensions: usize,
-    ) -> Result<(), CompileError> {
-        entries.try_for_each(|entry| match entry {
-            EntryExpr::StructField(field) => self.check(&field.value, comprehensions),
-            EntryExpr::MapEntry(entry) => {
-                self.check(&entry.key, comprehensions)?;
-                self.check(&entry.value, comprehensions)
-            }
-        })
+    /// The variable of rules that an operand is, or is an element of.
+    fn variable_of(&self, operand: &Expr) -> Option<Variable> {
+        let Expr::Ident(name) = operand else { return None };
+        match self.known(name) {
+            Some(known) => known.of,
+            None => Variable::of(name).filter(|variable| variable.element().is_none()),
+        }
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use kube_cel::KubeCelExt as _;
 use kube_cel::cel::{Context, Value, to_value};
 use serde::Serialize;
@@ -6,7 +8,15 @@ use super::functions;
 use super::variables::Variable;
 use crate::policy::{Facts, Transient};
 
-/// The facts of one request in CEL's terms. Not `Send`: made for each decision, where it is used.
+/// What rules call, which is the same for all of them: there are so many functions that to name them takes longer than
+/// an ordinary decision.
+static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
+    let mut context = Context::default().with_all();
+    functions::add(&mut context);
+    context
+});
+
+/// The facts of one request in CEL's terms.
 pub(in crate::policy) struct FactsContext(pub(super) Context<'static>);
 
 #[derive(Serialize)]
@@ -63,8 +73,7 @@ struct AnomalyVariable<'a> {
 impl FactsContext {
     /// What is absent or unknown reads as the empty string, so that rules need no `has()`.
     pub(in crate::policy) fn new(facts: &Facts, transient: Option<&Transient>) -> Self {
-        let mut context = Self(Context::default().with_all());
-        functions::add(&mut context.0);
+        let mut context = Self(FUNCTIONS.new_inner_scope());
         context.add_durable(facts);
         if let Some(transient) = transient {
             context.add_transient(transient);

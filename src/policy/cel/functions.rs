@@ -1,4 +1,5 @@
-//! The functions that rules call in a form of our own: times in a zone, and expressions that are compiled once.
+//! The functions that rules call in a form of our own: times in a zone, and regular expressions, which are compiled once
+//! for many decisions.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +10,12 @@ use kube_cel::cel::extractors::{Arguments, This};
 use kube_cel::cel::{Context, ExecutionError, Value};
 use regex::{Regex, RegexBuilder};
 
-/// The most bytes that a compiled regular expression may take.
-const REGEX_SIZE: usize = 256 << 10;
-/// The most regular expressions that are kept for one decision: rules may make them of facts.
+/// The most KiB that a compiled regular expression may take.
+pub(super) const MAX_PATTERN: u64 = 256;
+/// The most bytes that its automaton may take, which is made as it matches.
+const AUTOMATON_SIZE: usize = 128 << 10;
+/// The most regular expressions that are kept at a time: rules may make them of facts. No rule is long enough to spell
+/// as many.
 const REGEXES: usize = 128;
 
 type Result = std::result::Result<Value, ExecutionError>;
@@ -42,21 +46,41 @@ pub(super) fn add(context: &mut Context<'_>) {
     context.add_function("getMinutes", |t: This<Value>, a: Arguments| {
         part("getMinutes", t, a, |at| i64::from(at.minute()))
     });
-    let known = Arc::new(Mutex::new(HashMap::<Arc<String>, Regex>::new()));
+    let known = Mutex::new(HashMap::<Arc<String>, Option<Arc<Regex>>>::new());
     context.add_function("matches", move |this: This<Arc<String>>, pattern: Arc<String>| {
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(regex) = known.get(&pattern) {
-            return Ok(Value::Bool(regex.is_match(&this.0)));
-        }
-        let regex = RegexBuilder::new(&pattern).size_limit(REGEX_SIZE).build().map_err(|_| {
+        let regex = {
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            // All of them at once, so that those which the rule at hand spells are compiled once more at most.
+            if known.len() >= REGEXES && !known.contains_key(&pattern) {
+                known.clear();
+            }
+            let compile = |pattern: &Arc<String>| compile(pattern, MAX_PATTERN).map(Arc::new);
+            known.entry(pattern).or_insert_with_key(compile).clone()
+        };
+        let regex = regex.ok_or_else(|| {
             ExecutionError::function_error("matches", "no regular expression, or too large a one")
         })?;
-        let matches = regex.is_match(&this.0);
-        if known.len() < REGEXES {
-            known.insert(pattern, regex);
-        }
-        Ok(Value::Bool(matches))
+        Ok(Value::Bool(regex.is_match(&this.0)))
     });
+}
+
+/// A regular expression, unless it is none or takes more KiB than that.
+fn compile(pattern: &str, most: u64) -> Option<Regex> {
+    let bytes = usize::try_from(most).ok()? << 10;
+    RegexBuilder::new(pattern).size_limit(bytes).dfa_size_limit(AUTOMATON_SIZE).build().ok()
+}
+
+/// How many KiB a regular expression takes, up to the next power of two. One that does not compile takes none: it is
+/// never matched.
+pub(super) fn pattern_size(pattern: &str) -> u64 {
+    if compile(pattern, MAX_PATTERN).is_none() {
+        return 0;
+    }
+    let sizes = std::iter::successors(Some(1), |size| Some(size * 2));
+    sizes
+        .take_while(|size| *size < MAX_PATTERN)
+        .find(|size| compile(pattern, *size).is_some())
+        .unwrap_or(MAX_PATTERN)
 }
 
 /// A part of a timestamp, in UTC or in the zone that the one argument names
