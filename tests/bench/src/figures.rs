@@ -19,7 +19,7 @@ struct Row {
     name: Name,
     value: f64,
     unit: &'static str,
-    /// The most that it should be. Times have no aim: they depend on the machine.
+    /// The most that it should be. Times have none, since they depend on the machine, but for that of a decision.
     aim: Option<f64>,
 }
 

@@ -4,6 +4,7 @@
 
 mod behavior;
 mod day;
+mod decisions;
 mod figures;
 mod load;
 mod operator;
@@ -31,7 +32,7 @@ struct Args {
     /// Where the figures go as JSON.
     #[arg(long, default_value = "target/bench.json")]
     out: std::path::PathBuf,
-    /// Only simulate what behaviour sees; nothing is started for it.
+    /// Only simulate what behaviour sees, and time decisions; nothing is started for it.
     #[arg(long)]
     simulation: bool,
     /// Be the operator that is measured: how the program starts its second process.
@@ -48,6 +49,7 @@ fn main() -> anyhow::Result<()> {
     }
     let mut figures = Figures::default();
     behavior::run(&mut figures);
+    decisions::run(&mut figures)?;
     if !args.simulation {
         runtime.block_on(async {
             scenario::run(Load::new(args.requests, args.vaults, args.keys), &mut figures).await?;
