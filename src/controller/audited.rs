@@ -46,7 +46,14 @@ impl Reconciler {
         };
         let record =
             record.map_err(|error| Problem::heals(Reason::AuditFailed, error.to_string()))?;
-        self.metrics.decided(decision.outcome, decision.reason);
+        let metrics = &self.metrics.decisions;
+        metrics.decided(decision.outcome, decision.reason, decision.risk_score);
+        for result in &decision.policies {
+            metrics.policy_decided(&result.policy, result.outcome);
+        }
+        for factor in decision.factors.iter().filter(|factor| factor.failed) {
+            metrics.rule_failed(&factor.policy, &factor.rule);
+        }
         Ok(record)
     }
 

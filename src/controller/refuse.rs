@@ -90,7 +90,7 @@ impl Reconciler {
                 self.confirmed(subject, facts, decision, record).await
             }
             None => {
-                self.metrics.held();
+                self.metrics.decisions.held();
                 Ended {
                     next: Next::Failed(Problem::held(why)),
                     record,

@@ -10,7 +10,7 @@ mod variables;
 use kube_cel::cel::{Program, Value};
 
 use bounds::{Checker, MAX_COMPREHENSIONS, nesting};
-pub(super) use context::FactsContext;
+pub(super) use context::{FactsContext, Functions};
 pub(super) use variables::Reads;
 
 /// The longest expression, in bytes.
@@ -161,7 +161,7 @@ impl Expression {
         self.cost
     }
 
-    pub(super) fn evaluate(&self, context: &FactsContext) -> Result<bool, EvaluationError> {
+    pub(super) fn evaluate(&self, context: &FactsContext<'_>) -> Result<bool, EvaluationError> {
         match self.program.execute(&context.0) {
             Ok(Value::Bool(matches)) => Ok(matches),
             Ok(_) => Err(EvaluationError::NotBoolean),
@@ -182,9 +182,11 @@ mod tests {
     use crate::policy::tests::{facts, transient};
 
     fn eval(source: &str) -> Result<bool, EvaluationError> {
-        Expression::compile(source)
-            .unwrap()
-            .evaluate(&FactsContext::new(&facts(), Some(&transient())))
+        Expression::compile(source).unwrap().evaluate(&FactsContext::new(
+            &Functions::default(),
+            &facts(),
+            Some(&transient()),
+        ))
     }
 
     #[test]
@@ -291,7 +293,8 @@ mod tests {
     #[test]
     fn summer_time_counts() {
         let summer = Transient { now: "2026-07-25T02:07:00Z".parse().unwrap(), ..transient() };
-        let context = FactsContext::new(&facts(), Some(&summer));
+        let functions = Functions::default();
+        let context = FactsContext::new(&functions, &facts(), Some(&summer));
         let rule = Expression::compile("now.getHours('Europe/Berlin') == 4").unwrap();
         assert_eq!(rule.evaluate(&context), Ok(true));
     }

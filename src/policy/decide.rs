@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::cel::FactsContext;
+use super::cel::{FactsContext, Functions};
 use super::digest::Digest;
 use super::set::{CompiledPolicy, applies, matches_reference};
 use super::sum::{Sum, digest_durable, enforced, words};
@@ -143,7 +143,7 @@ pub fn decide(
         return refusal(decision, facts, circumstances);
     }
     match applying(&facts, policies, &digest) {
-        Ok(policies) => score(facts, circumstances, &policies, digest),
+        Ok(applying) => score(facts, circumstances, &applying, policies.functions(), digest),
         Err(decision) => refusal(*decision, facts, circumstances),
     }
 }
@@ -243,12 +243,13 @@ fn score(
     facts: Facts,
     circumstances: &Circumstances,
     policies: &[&CompiledPolicy],
+    functions: &Functions,
     mut digest: Digest,
 ) -> Verdict {
     let Circumstances { occasion, transient } = circumstances;
     let on = *occasion;
     let asks = if transient.is_some() { Counting::Whole } else { Counting::Durable };
-    let context = FactsContext::new(&facts, transient.as_ref());
+    let context = FactsContext::new(functions, &facts, transient.as_ref());
     let weighed: Vec<Weighed<'_>> =
         policies.iter().map(|policy| Weighed::new(policy, &context, asks)).collect();
     digest_durable(&mut digest, &weighed);

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::cel::{CompileError, Expression, MAX_COST};
+use super::cel::{CompileError, Expression, Functions, MAX_COST};
 use super::{Facts, NamespaceFacts, ResolvedReference, glob_matches};
 use crate::api::{
     CredentialPolicySpec, Effect, Occasion, OnDenied, PolicyMatch, PolicyMode, PolicyRule,
@@ -10,6 +10,7 @@ use crate::api::{
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
     policies: Vec<Arc<PolicyState>>,
+    functions: Functions,
 }
 
 /// A policy in the state in which it was found.
@@ -164,7 +165,11 @@ impl PolicySet {
     #[must_use]
     pub fn new(mut policies: Vec<Arc<PolicyState>>) -> Self {
         policies.sort_by(|a, b| a.name().cmp(b.name()));
-        Self { policies }
+        Self { policies, functions: Functions::default() }
+    }
+
+    pub(super) fn functions(&self) -> &Functions {
+        &self.functions
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &PolicyState> {

@@ -17,6 +17,8 @@ pub struct Factor {
     pub effect: Option<Effect>,
     /// Its message.
     pub message: String,
+    /// Whether the rule has no answer, and denies for that.
+    pub failed: bool,
 }
 
 /// What one policy comes to.
@@ -53,13 +55,16 @@ struct Matched {
     factor: Factor,
     on: On,
     is_transient: bool,
-    has_answer: bool,
     recommendation: Option<String>,
 }
 
 impl<'p> Weighed<'p> {
     /// Asks the rules of a policy. Those that read what passes are asked only where the context has it.
-    pub(super) fn new(policy: &'p CompiledPolicy, context: &FactsContext, asks: Counting) -> Self {
+    pub(super) fn new(
+        policy: &'p CompiledPolicy,
+        context: &FactsContext<'_>,
+        asks: Counting,
+    ) -> Self {
         let rules = policy.rules.iter();
         let rules =
             rules.filter(|rule| asks == Counting::Whole || !rule.when.reads().is_transient());
@@ -133,14 +138,18 @@ impl<'p> Weighed<'p> {
             let counts = match counting {
                 Counting::Whole => true,
                 Counting::Durable => !matched.is_transient,
-                Counting::Answered => !matched.is_transient && matched.has_answer,
+                Counting::Answered => !matched.is_transient && !matched.factor.failed,
             };
             counts && matched.on.includes(on)
         })
     }
 }
 
-fn ask(policy: &CompiledPolicy, rule: &CompiledRule, context: &FactsContext) -> Option<Matched> {
+fn ask(
+    policy: &CompiledPolicy,
+    rule: &CompiledRule,
+    context: &FactsContext<'_>,
+) -> Option<Matched> {
     let answer = rule.when.evaluate(context);
     let (weight, message) = match &answer {
         Ok(false) => return None,
@@ -156,10 +165,9 @@ fn ask(policy: &CompiledPolicy, rule: &CompiledRule, context: &FactsContext) -> 
     };
     let (policy, rule_name) = (policy.name.clone(), rule.name.clone());
     Some(Matched {
-        factor: Factor { policy, rule: rule_name, score, effect, message },
+        factor: Factor { policy, rule: rule_name, score, effect, message, failed: answer.is_err() },
         on: rule.on,
         is_transient: rule.when.reads().is_transient(),
-        has_answer: answer.is_ok(),
         recommendation: rule.recommendation.clone(),
     })
 }

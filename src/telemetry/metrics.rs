@@ -12,16 +12,15 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{AuditMetrics, CacheMetrics};
-use crate::api::{Outcome, Reason};
+use super::{AuditMetrics, CacheMetrics, DecisionMetrics};
+use crate::api::Reason;
 
-/// Every metric of the operator. Labels come from closed sets, or name a ConnectServer.
+/// Every metric of the operator. Labels come from closed sets, or name a ConnectServer, a CredentialPolicy or a rule of one.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     reconciles: Family<ReasonLabel, Counter>,
     reconcile_seconds: Histogram,
-    decisions: Family<OutcomeLabels, Counter>,
     secret_changes: Family<ChangeLabel, Counter>,
     api_writes: Family<WriteLabels, Counter>,
     connect_requests: Family<CallLabels, Counter>,
@@ -36,11 +35,10 @@ pub struct Metrics {
     oldest_stale: Gauge<f64, AtomicU64>,
     oldest_wait: Gauge<f64, AtomicU64>,
     panics: Counter,
-    holds: Counter,
     requester_guard: Gauge,
-    anomalies: Family<DetectorLabel, Counter>,
-    profiles_rebuilt: Family<CauseLabel, Counter>,
     events_dropped: Counter,
+    /// Decisions, and what they are weighed by.
+    pub decisions: DecisionMetrics,
     /// The audit stream.
     pub audit: AuditMetrics,
     /// What is fetched and kept.
@@ -49,22 +47,6 @@ pub struct Metrics {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ReasonLabel {
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DetectorLabel {
-    detector: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CauseLabel {
-    cause: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OutcomeLabels {
-    outcome: &'static str,
     reason: &'static str,
 }
 
@@ -122,7 +104,6 @@ impl Metrics {
             registry: Registry::with_prefix("portcullis"),
             reconciles: Family::default(),
             reconcile_seconds: Histogram::new(exponential_buckets(0.000_1, 4.0, 10)),
-            decisions: Family::default(),
             secret_changes: Family::default(),
             api_writes: Family::default(),
             connect_requests: Family::default(),
@@ -138,11 +119,9 @@ impl Metrics {
             oldest_stale: Gauge::default(),
             oldest_wait: Gauge::default(),
             panics: Counter::default(),
-            holds: Counter::default(),
             requester_guard: Gauge::default(),
-            anomalies: Family::default(),
-            profiles_rebuilt: Family::default(),
             events_dropped: Counter::default(),
+            decisions: DecisionMetrics::new(),
             audit: AuditMetrics::new(),
             cache: CacheMetrics::new(),
         };
@@ -167,11 +146,6 @@ impl Metrics {
             "How long reconciles take",
             Unit::Seconds,
             self.reconcile_seconds.clone(),
-        );
-        registry.register(
-            "decisions",
-            "Decisions that differ from the one before",
-            self.decisions.clone(),
         );
         registry.register("secret_changes", "Changes made to Secrets", self.secret_changes.clone());
         registry.register("api_writes", "Writes to the API server", self.api_writes.clone());
@@ -217,24 +191,9 @@ impl Metrics {
             self.oldest_stale.clone(),
         );
         registry.register(
-            "anomalies",
-            "What was unusual about requests, by detector",
-            self.anomalies.clone(),
-        );
-        registry.register(
-            "access_profiles_rebuilt",
-            "Access profiles that were not as they were written",
-            self.profiles_rebuilt.clone(),
-        );
-        registry.register(
             "requester_guard",
             "1 while the admission policy is in force that vouches for requesters",
             self.requester_guard.clone(),
-        );
-        registry.register(
-            "policy_holds",
-            "Refreshes that were due and that a policy held",
-            self.holds.clone(),
         );
         registry.register("reconcile_panics", "Reconciles that panicked", self.panics.clone());
         registry.register(
@@ -242,6 +201,7 @@ impl Metrics {
             "Kubernetes Events that were not sent",
             self.events_dropped.clone(),
         );
+        self.decisions.register(registry);
         self.audit.register(registry);
         self.cache.register(registry);
     }
@@ -268,12 +228,6 @@ impl Metrics {
     /// A reconcile has panicked.
     pub fn panicked(&self) {
         self.panics.inc();
-    }
-
-    /// A decision differs from the one before.
-    pub fn decided(&self, outcome: Outcome, reason: Reason) {
-        let labels = OutcomeLabels { outcome: outcome.as_str(), reason: reason.as_str() };
-        self.decisions.get_or_create(&labels).inc();
     }
 
     /// A Secret was changed.
@@ -363,24 +317,9 @@ impl Metrics {
         self.oldest_stale.set(oldest.as_secs_f64());
     }
 
-    /// Something was unusual about a request that was decided on for the first time.
-    pub fn anomaly(&self, detector: &'static str) {
-        self.anomalies.get_or_create(&DetectorLabel { detector }).inc();
-    }
-
-    /// An access profile was missing, foreign or broken.
-    pub fn profile_rebuilt(&self, cause: &'static str) {
-        self.profiles_rebuilt.get_or_create(&CauseLabel { cause }).inc();
-    }
-
     /// Whether the admission policy is in force that vouches for requesters.
     pub fn requester_guarded(&self, is_guarded: bool) {
         self.requester_guard.set(i64::from(is_guarded));
-    }
-
-    /// A refresh was due, and a policy held it.
-    pub fn held(&self) {
-        self.holds.inc();
     }
 
     /// An Event was dropped.

@@ -2,10 +2,12 @@
 
 mod audit;
 mod cache;
+mod decisions;
 mod logs;
 mod metrics;
 
 pub use audit::AuditMetrics;
 pub use cache::CacheMetrics;
+pub use decisions::DecisionMetrics;
 pub use logs::{LogError, LogFormat, init_logs};
 pub use metrics::Metrics;

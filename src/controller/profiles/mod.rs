@@ -159,7 +159,7 @@ impl Profiles {
         let granted = matches!(outcome, NotedOutcome::Granted { .. });
         if is_new {
             for anomaly in &seen.anomalies {
-                self.metrics.anomaly(anomaly.detector.as_str());
+                self.metrics.decisions.anomaly(anomaly.detector.as_str());
             }
         }
         if is_new || (granted && !was_granted) {

@@ -115,7 +115,7 @@ impl Profiles {
     }
 
     fn tell(&self, namespace: &str, uid: String, cause: RebuildCause) {
-        self.metrics.profile_rebuilt(cause.as_str());
+        self.metrics.decisions.profile_rebuilt(cause.as_str());
         let why = match cause {
             RebuildCause::Missing => "was deleted",
             RebuildCause::Foreign => "is not as the operator wrote it",

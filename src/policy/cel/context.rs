@@ -1,4 +1,5 @@
-use std::sync::LazyLock;
+use std::fmt;
+use std::sync::Arc;
 
 use kube_cel::KubeCelExt as _;
 use kube_cel::cel::{Context, Value, to_value};
@@ -8,16 +9,27 @@ use super::functions;
 use super::variables::Variable;
 use crate::policy::{Facts, Transient};
 
-/// What rules call, which is the same for all of them: there are so many functions that to name them takes longer than
-/// an ordinary decision.
-static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
-    let mut context = Context::default().with_all();
-    functions::add(&mut context);
-    context
-});
+/// What rules call, and the regular expressions that were compiled for it. Made once for many decisions: there are so
+/// many functions that to name them takes longer than an ordinary decision.
+#[derive(Clone)]
+pub(in crate::policy) struct Functions(Arc<Context<'static>>);
+
+impl Default for Functions {
+    fn default() -> Self {
+        let mut context = Context::default().with_all();
+        functions::add(&mut context);
+        Self(Arc::new(context))
+    }
+}
+
+impl fmt::Debug for Functions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Functions").finish_non_exhaustive()
+    }
+}
 
 /// The facts of one request in CEL's terms.
-pub(in crate::policy) struct FactsContext(pub(super) Context<'static>);
+pub(in crate::policy) struct FactsContext<'f>(pub(super) Context<'f>);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -70,10 +82,14 @@ struct AnomalyVariable<'a> {
     message: &'a str,
 }
 
-impl FactsContext {
+impl<'f> FactsContext<'f> {
     /// What is absent or unknown reads as the empty string, so that rules need no `has()`.
-    pub(in crate::policy) fn new(facts: &Facts, transient: Option<&Transient>) -> Self {
-        let mut context = Self(FUNCTIONS.new_inner_scope());
+    pub(in crate::policy) fn new(
+        functions: &'f Functions,
+        facts: &Facts,
+        transient: Option<&Transient>,
+    ) -> Self {
+        let mut context = Self(functions.0.new_inner_scope());
         context.add_durable(facts);
         if let Some(transient) = transient {
             context.add_transient(transient);

@@ -128,6 +128,7 @@ fn decision(outcome: Outcome, risk_score: i32, rule: &str) -> Decision {
         score: risk_score,
         effect: None,
         message: "in words".to_owned(),
+        failed: false,
     };
     Decision {
         occasion: Occasion::Grant,

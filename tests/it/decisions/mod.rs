@@ -4,6 +4,7 @@ mod behavior;
 mod deferred;
 mod deleted;
 mod held;
+mod told;
 mod trial;
 
 use portcullis::api::CredentialRequest;
