@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use portcullis::api::{CredentialRequest, Reason};
+use portcullis::api::{AccessProfile, CredentialRequest, Reason};
 use portcullis_test_support::connect_dev::{FaultKind, FaultSpec, ItemSpec};
 use portcullis_test_support::k8s_openapi::api::core::v1::Secret;
 use portcullis_test_support::k8s_openapi::api::events::v1::Event;
 use portcullis_test_support::kube::Api;
 use portcullis_test_support::kube::api::ListParams;
-use portcullis_test_support::{Bed, wait};
+use portcullis_test_support::{Bed, manifests, wait};
 use serde_json::{Value, json};
 
 use crate::program::Program;
@@ -48,6 +48,10 @@ async fn readable(bed: &Bed, program: &Program) -> Vec<(String, String)> {
     for policy in bed.policies().list(&all).await.unwrap() {
         places.push((format!("policy {:?}", policy.metadata.name), json!(policy).to_string()));
     }
+    let profiles: Api<AccessProfile> = Api::namespaced(bed.client.clone(), &bed.operator_namespace);
+    for profile in profiles.list(&all).await.unwrap() {
+        places.push((format!("profile {:?}", profile.metadata.name), json!(profile).to_string()));
+    }
     for namespace in [&bed.namespace, &bed.operator_namespace] {
         let events: Api<Event> = Api::namespaced(bed.client.clone(), namespace);
         places.push((
@@ -83,6 +87,17 @@ async fn audited(bed: &Bed, program: &Program) -> Vec<(String, String)> {
         assert!(could, "{args:?}: {}", String::from_utf8_lossy(&said));
         places.push((format!("audit {}", args[0]), String::from_utf8_lossy(&said).into_owned()));
     }
+    let policies = std::env::temp_dir().join(format!("{}.yaml", bed.class));
+    std::fs::copy(manifests::repository().join("docs/cookbook/no-root-accounts.yaml"), &policies)
+        .unwrap();
+    let replay =
+        ["policy", "replay", "-o", "json", "--policies", policies.to_str().unwrap(), log_name];
+    let replay = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis")).args(replay).output();
+    let replay = replay.unwrap();
+    let said = String::from_utf8_lossy(&[replay.stdout, replay.stderr].concat()).into_owned();
+    assert!(matches!(replay.status.code(), Some(0 | 1)), "{said}");
+    places.push(("policy replay".to_owned(), said));
+    std::fs::remove_file(policies).unwrap();
     places.push(("the page for auditors".to_owned(), std::fs::read_to_string(&page).unwrap()));
     assert!(places.iter().filter(|(_, text)| text.contains("orders-db")).count() >= 3);
     for file in [log, page] {
