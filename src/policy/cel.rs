@@ -4,6 +4,7 @@
 mod bounds;
 mod context;
 mod cost;
+mod failure;
 mod functions;
 mod variables;
 
@@ -165,9 +166,7 @@ impl Expression {
         match self.program.execute(&context.0) {
             Ok(Value::Bool(matches)) => Ok(matches),
             Ok(_) => Err(EvaluationError::NotBoolean),
-            Err(error) => {
-                Err(EvaluationError::Failed(error.to_string().chars().take(200).collect()))
-            }
+            Err(error) => Err(EvaluationError::Failed(failure::words(&error))),
         }
     }
 }

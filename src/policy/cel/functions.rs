@@ -1,5 +1,5 @@
-//! The functions that rules call in a form of our own: times in a zone, and regular expressions, which are compiled once
-//! for many decisions.
+//! The functions that rules call in a form of our own: times in a zone, joined texts, and regular expressions,
+//! which are compiled once for many decisions.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,6 +45,16 @@ pub(super) fn add(context: &mut Context<'_>) {
     });
     context.add_function("getMinutes", |t: This<Value>, a: Arguments| {
         part("getMinutes", t, a, |at| i64::from(at.minute()))
+    });
+    // The interpreter's own joins whatever there is, a map in another order each time.
+    context.add_function("join", |this: This<Arc<Vec<Value>>>, Arguments(between): Arguments| {
+        let text = |value: &Value| match value {
+            Value::String(text) => Ok(text.to_string()),
+            _ => Err(ExecutionError::function_error("join", "it joins texts")),
+        };
+        let between = between.first().map_or_else(|| Ok(String::new()), text)?;
+        let texts = this.0.iter().map(text).collect::<std::result::Result<Vec<_>, _>>()?;
+        Ok(Value::from(texts.join(&between)))
     });
     let known = Mutex::new(HashMap::<Arc<String>, Option<Arc<Regex>>>::new());
     context.add_function("matches", move |this: This<Arc<String>>, pattern: Arc<String>| {
