@@ -24,11 +24,11 @@ else
   export RUSTC_BOOTSTRAP=1
 fi
 
-for target in reference item openssh audit; do
+for target in reference item openssh audit rule; do
   echo "==> $target for $seconds s"
   folders=("corpus/$target")
   if [[ -d seeds/$target ]]; then folders+=("seeds/$target"); fi
   mkdir -p "corpus/$target"
   "${fuzz[@]}" --fuzz-dir . "${with[@]}" "$target" "${folders[@]}" -- \
-    -max_total_time="$seconds" -max_len=4096 -verbosity=0 -print_final_stats=1
+    -max_total_time="$seconds" -max_len=4096 -timeout=10 -verbosity=0 -print_final_stats=1
 done
