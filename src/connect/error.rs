@@ -83,10 +83,10 @@ pub enum Failure {
     /// Too many calls wait for the rate that the server may be asked at. Nothing was sent.
     #[error("not asked: too many calls wait for the limit on requests per second")]
     Throttled,
-    /// 401, whoever sent it.
+    /// A 401 of Connect: in JSON, or with its version header. Any other is of something before it, and an outage.
     #[error("the token was rejected (401)")]
     Unauthorized,
-    /// 403, whoever sent it. Connect answers so for a vault that does not exist, too.
+    /// The same for 403. Connect answers so for a vault that does not exist, too.
     #[error("the token has no access (403)")]
     Forbidden,
     /// A 404 in JSON, or an item that is archived or deleted. A 404 of another type comes from a proxy

@@ -12,7 +12,7 @@ use super::subject::Subject;
 use crate::api::{CredentialRequestSpec, Reason, Source, SyncStatus, SyncedItem};
 use crate::connect::Class;
 use crate::fetch::{FetchError, Stale, Values};
-use crate::policy::{Decision, Facts, Grant, ResolvedReference};
+use crate::policy::{Decision, Facts, Grant, ItemIdentity, ResolvedReference};
 use crate::render::item_versions;
 use crate::secret::{SecretChange, SecretState, WriteError, Written};
 use crate::settings::Settings;
@@ -197,6 +197,8 @@ impl Reconciler {
             }
             FetchError::Stopping => return None,
         };
+        // Nothing is older for as long as nobody says so.
+        self.with_memory(subject.key, |m| m.lagging = None);
         let class = error.class();
         if class == Class::Moved || error.reason() == Reason::ItemNotFound {
             for item in grant.facts().items() {
@@ -353,19 +355,35 @@ fn served_from(source: Source) -> Option<(Reason, &'static str)> {
     }
 }
 
-/// The title of an item that is older than the list said, or than what the Secret was made of, if there
-/// is one: a replica that lags would put an old password back.
-pub(super) fn behind<'v>(values: &'v Values<'_>, synced: &[SyncedItem]) -> Option<&'v str> {
-    let known = |r: &ResolvedReference| {
+/// An item that was delivered in an older version than it is known to have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// Than the list of its vault says, which is believed.
+    List,
+    /// Than the Secret was made of.
+    Secret,
+}
+
+/// An item that is older than the list said, or than what the Secret was made of, if there is one: a replica that lags
+/// would put an old password back.
+pub(super) fn behind<'v>(
+    values: &'v Values<'_>,
+    synced: &[SyncedItem],
+) -> Option<(&'v ItemIdentity, Behind)> {
+    let older = |r: &'v ResolvedReference| {
+        let version = values.item(&r.item)?.version;
         let before =
             synced.iter().find(|s| *s.vault == *r.item.vault_id && *s.item == *r.item.item_id);
-        before.map_or(r.version, |s| s.version.max(r.version))
+        if version < r.version {
+            Some((&r.item, Behind::List))
+        } else if before.is_some_and(|s| version < s.version) {
+            Some((&r.item, Behind::Secret))
+        } else {
+            None
+        }
     };
-    let references = values.grant().facts().references.iter();
-    references
-        .filter(|r| values.item(&r.item).is_some_and(|item| item.version < known(r)))
-        .map(|r| &*r.item.title)
-        .next()
+    let all: Vec<_> = values.grant().facts().references.iter().filter_map(older).collect();
+    all.iter().find(|(_, behind)| *behind == Behind::List).or(all.first()).copied()
 }
 
 /// The part of the request that decides what the Secret is, with its UID: equal requests show no equal digest.

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use super::circumstances::Weighing;
 use super::examine::{Examined, Knowledge, Upstream};
-use super::outcome::{Delivered, Ended, Stop, Unended, basis, behind, unwritten};
+use super::outcome::{Behind, Delivered, Ended, Stop, Unended, basis, behind, unwritten};
 use super::queue::{Next as Then, ParkKey, Worker};
 use super::record::Memory;
 use super::subject::Subject;
@@ -291,22 +291,27 @@ impl Reconciler {
         })
     }
 
-    /// Refuses values that are older than what is known, unless that lasts: a server may have been set back.
+    /// Refuses values that are older than what is known. What is older than the Secret alone is believed once that
+    /// lasts: a server may have been set back, and then its list is, too.
     fn check_replica(&self, subject: &Subject<'_>, values: &Values<'_>) -> Result<(), Stop> {
         let sync = subject.status.as_ref().and_then(|s| s.sync.as_ref());
         let synced = sync.map(|s| s.items.as_slice()).unwrap_or_default();
-        let Some(item) = behind(values, synced) else { return Ok(()) };
-        let reason = Reason::InvalidResponse;
-        let since =
-            self.with_memory(subject.key, |m| *m.lagging.get_or_insert_with(SystemTime::now));
+        let Some((item, behind)) = behind(values, synced) else { return Ok(()) };
+        let since = self.with_memory(subject.key, |m| {
+            let known = m.lagging.take().filter(|(known, _)| known == item);
+            m.lagging.insert(known.unwrap_or_else(|| (item.clone(), SystemTime::now()))).1
+        });
         // What is kept was confirmed by nobody, however long it has been older.
         let lasted = since.elapsed().unwrap_or_default() >= self.knowledge.settings.refusal_confirm;
-        if lasted && values.source() == Source::Connect {
+        if lasted && behind == Behind::Secret && values.source() == Source::Connect {
             return Ok(());
         }
-        let message =
-            format!("Connect delivered item {item} in an older version than before; asking again");
-        Err(Stop::new(Problem::tolerable(reason, message, super::now()), Then::Retry))
+        let message = format!(
+            "Connect delivered item {} in an older version than before; asking again",
+            item.title
+        );
+        let problem = Problem::tolerable(Reason::InvalidResponse, message, super::now());
+        Err(Stop::new(problem, Then::Retry))
     }
 
     /// Decides again on all that has been observed by now.

@@ -22,8 +22,8 @@ use crate::vaults::Trouble;
 pub(super) struct Memory {
     /// The item of the request that Connect refuses.
     pub(super) refused: Option<(ItemIdentity, Trouble)>,
-    /// Since when Connect delivers an item in an older version than before.
-    pub(super) lagging: Option<SystemTime>,
+    /// The item that Connect delivers in an older version than before, and since when it does without a break.
+    pub(super) lagging: Option<(ItemIdentity, SystemTime)>,
     /// Its Secret was created just now, under this digest.
     pub(super) created: Option<(Written, Instant)>,
     /// The intent that was closed last, until a receipt says so.

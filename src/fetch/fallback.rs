@@ -11,7 +11,7 @@ use super::{Fallback, Fetcher, Order, Substitute, Values};
 use crate::api::{ALLOW_REQUEST_ANNOTATION, ConnectServerSpec, Source};
 use crate::index::ObjectKey;
 use crate::policy::{ItemIdentity, ResolvedReference};
-use crate::reference::{Reference, Wanted, fold};
+use crate::reference::{Reference, Wanted, fold, is_id};
 
 /// Why a fallback Secret did not serve.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,7 +141,10 @@ fn variable_of<'s>(spec: &'s ConnectServerSpec, reference: &ResolvedReference) -
     let item = &reference.item;
     let entry = spec.environment_map().iter().find(|entry| {
         let Ok(mapped) = entry.reference.parse::<Reference>() else { return false };
-        let is = |spelled: &str, id: &str, name: &str| spelled == id || spelled == name;
+        // Whoever may title an item as another's id must not get what is mapped to that one.
+        let is = |spelled: &str, id: &str, name: &str| {
+            spelled == id || (spelled == name && !is_id(spelled))
+        };
         is(&mapped.vault, &item.vault_id, &item.vault_name)
             && is(&mapped.item, &item.item_id, &item.title)
             && mapped.section.as_deref().map(fold) == reference.section.as_deref().map(fold)

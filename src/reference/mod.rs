@@ -12,7 +12,7 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
-pub use names::{fold, select};
+pub use names::{fold, is_id, select};
 pub use wanted::Wanted;
 
 use crate::api::{ItemRef, Reason};

@@ -25,6 +25,13 @@ pub fn fold(name: &str) -> String {
     name.to_lowercase()
 }
 
+/// Whether a text has the form of 1Password's ids
+/// (<https://developer.1password.com/docs/connect/api-reference>). A title may have it, too.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    text.len() == 26 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

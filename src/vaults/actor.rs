@@ -115,14 +115,16 @@ impl Actor {
     /// The time to the next poll: the interval give or take a tenth, so that servers do not march in step.
     fn pause(&self) -> Duration {
         if self.failures > 0 {
-            let doubled =
-                self.retry_first.saturating_mul(1 << self.failures.min(16).saturating_sub(1));
-            let pause = doubled.min(self.poll_interval);
             // A token that is rejected stays so until somebody does something about it, which makes another actor or is
             // found out a little later.
             let is_believed = |t: &Trouble| self.is_believed(t.lasted());
-            let is_rejected = self.refused.as_ref().is_some_and(is_believed);
-            return if is_rejected { pause.max(self.refusal_confirm) } else { pause };
+            if self.refused.as_ref().is_some_and(is_believed) {
+                return self.refusal_confirm;
+            }
+            let doubled =
+                self.retry_first.saturating_mul(1 << self.failures.min(16).saturating_sub(1));
+            // However seldom a server is polled that is well: everybody waits for one that is not.
+            return doubled.min(self.poll_interval).min(self.refusal_confirm);
         }
         self.poll_interval.mul_f64(rand::random_range(0.9..1.1))
     }
@@ -310,7 +312,9 @@ impl Actor {
         let is_lower = known.is_some_and(|known| {
             // What was restored after a restart has no guard, and is most often what there is still.
             let was_told = known.guard.is_some() || self.lists_went_back.contains_key(vault_id);
-            listing.is_behind(&known) || (was_told && listing.repeats(&known))
+            // The list of a replica that lags may have nothing older in it, and lack what is new.
+            let lags = self.went_back.contains_key(vault_id);
+            lags || listing.is_behind(&known) || (was_told && listing.repeats(&known))
         });
         let since = is_lower.then(|| {
             let own = *self.lists_went_back.entry(vault_id.clone()).or_insert(began);

@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use crate::cache::Listed;
 use crate::connect::{ItemSummary, State};
 use crate::reference::fold;
 
@@ -9,6 +10,8 @@ use crate::reference::fold;
 pub struct Listing {
     /// The content version that was read before the list, so that a change in between is seen again.
     pub guard: Option<i64>,
+    /// Whether it is of what was kept before a restart alone: what is not in it may well be in the vault.
+    pub(super) is_part: bool,
     items: Vec<ListedItem>,
     by_id: HashMap<Arc<str>, usize>,
     by_title: HashMap<Arc<str>, Vec<usize>>,
@@ -26,6 +29,13 @@ pub struct ListedItem {
     pub version: i64,
     /// Its category; empty where the server does not tell.
     pub category: Arc<str>,
+}
+
+impl From<Listed> for ListedItem {
+    fn from(kept: Listed) -> Self {
+        let Listed { id, title, version, category } = kept;
+        Self { id, title, version, category }
+    }
 }
 
 impl Listing {
@@ -47,8 +57,20 @@ impl Listing {
         Self::of(guard, items)
     }
 
+    /// What was kept of the list of a vault before a restart.
+    pub(super) fn part(kept: Vec<Listed>) -> Self {
+        // Without a guard it is listed as soon as the server answers.
+        let items = kept.into_iter().map(ListedItem::from).collect();
+        Self { is_part: true, ..Self::of(None, items) }
+    }
+
+    /// The same list, which counts as outdated.
+    pub(super) fn unguarded(&self) -> Self {
+        Self { is_part: self.is_part, ..Self::of(None, self.items.clone()) }
+    }
+
     /// The list of these items.
-    pub(super) fn of(guard: Option<i64>, items: Vec<ListedItem>) -> Self {
+    fn of(guard: Option<i64>, items: Vec<ListedItem>) -> Self {
         let mut listing = Self { guard, ..Self::default() };
         for (position, item) in items.iter().enumerate() {
             listing.by_id.insert(item.id.clone(), position);

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use super::actor::Actor;
-use super::{Health, News, Snapshot, View};
+use super::{News, View};
 use crate::cache::Scope;
 use crate::connect::Client;
 use crate::telemetry::Metrics;
@@ -23,8 +23,8 @@ pub struct ActorConfig {
     pub client: Client,
     /// Where its values are kept.
     pub scope: Scope,
-    /// What was known of its vaults before a restart.
-    pub restored: Snapshot,
+    /// What was known of it before a restart, or before its configuration changed.
+    pub known: View,
     /// How many requests may fetch from the server at once.
     pub concurrency: usize,
     /// The time between polls.
@@ -83,7 +83,7 @@ impl Server {
             name,
             client,
             scope,
-            restored,
+            known,
             concurrency,
             poll_interval,
             retry_first,
@@ -95,15 +95,7 @@ impl Server {
             on_news,
             metrics,
         } = config;
-        let view = Arc::new(View {
-            snapshot: restored,
-            health: Health::Starting,
-            is_refused: false,
-            vault_troubles: BTreeMap::new(),
-            connect: None,
-            listed_at: BTreeMap::new(),
-            polled_at: None,
-        });
+        let view = Arc::new(known);
         let (publish, receive) = watch::channel(view);
         let (commands, inbox) = mpsc::unbounded_channel();
         let client = Arc::new(client);

@@ -117,20 +117,7 @@ impl Snapshot {
             id,
             name: record.name,
             content_version: record.content_version,
-            listing: Some(Arc::new(Listing::of(
-                // Without a guard it is listed as soon as the server answers.
-                None,
-                record
-                    .items
-                    .into_iter()
-                    .map(|i| ListedItem {
-                        id: i.id,
-                        title: i.title,
-                        version: i.version,
-                        category: i.category,
-                    })
-                    .collect(),
-            ))),
+            listing: Some(Arc::new(Listing::part(record.items))),
         });
         vaults.extend(recorded);
         vaults.sort_by(|a, b| a.id.cmp(&b.id));
@@ -210,8 +197,7 @@ impl Snapshot {
     pub(super) fn unguarded(&self, vault_id: &str) -> Self {
         let mut next = self.clone();
         for vault in next.vaults.iter_mut().filter(|v| *v.id == *vault_id) {
-            vault.listing =
-                vault.listing.as_ref().map(|l| Arc::new(Listing::of(None, l.items().to_vec())));
+            vault.listing = vault.listing.as_ref().map(|l| Arc::new(l.unguarded()));
         }
         next
     }
@@ -304,6 +290,8 @@ impl Snapshot {
                 version: item.version,
                 category: item.category.clone(),
             }),
+            // Not kept is not gone: nobody has listed the vault since the restart.
+            [] if listing.is_part => Err(Unresolved::NotListed { vault_id: vault.id.clone() }),
             [] if access.may_speak_of_item(&vault.id, &vault.name, &reference.item) => {
                 Err(Unresolved::ItemNotFound {
                     vault_id: vault.id.clone(),

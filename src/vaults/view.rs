@@ -51,6 +51,30 @@ pub struct View {
 }
 
 impl View {
+    /// What is known before the server was asked for the first time: what was kept over a restart, if anything was.
+    #[must_use]
+    pub fn starting(snapshot: Snapshot) -> Self {
+        Self {
+            snapshot,
+            health: Health::Starting,
+            is_refused: false,
+            vault_troubles: BTreeMap::new(),
+            connect: None,
+            listed_at: BTreeMap::new(),
+            polled_at: None,
+        }
+    }
+
+    /// What is known of the same server before it is asked in another way: an edit takes no refusal back.
+    #[must_use]
+    pub fn restarting(&self) -> Self {
+        Self {
+            is_refused: self.is_refused,
+            vault_troubles: self.vault_troubles.clone(),
+            ..Self::starting(self.snapshot.clone())
+        }
+    }
+
     /// When the server last answered a poll.
     #[must_use]
     pub fn answered_at(&self) -> Option<Instant> {

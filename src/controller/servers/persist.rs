@@ -205,6 +205,8 @@ pub(super) struct Keeper {
 enum Wrote {
     /// Its record is up to date.
     Record,
+    /// The same, without what does not fit: how much that is.
+    Part(String),
     /// Nothing could be written yet.
     Nothing,
 }
@@ -290,6 +292,7 @@ impl Keeper {
                 // Its names come with the next list.
                 Ok(Wrote::Nothing) => continue,
                 Ok(Wrote::Record) => (None, "written"),
+                Ok(Wrote::Part(why)) => (Some(Unwritten::Lasting(why)), "written"),
                 Err(failure) => (Some(failure), "failed"),
             };
             tried = true;
@@ -352,7 +355,7 @@ impl Keeper {
         if record.left_out > 0 {
             let all = record.values + record.left_out;
             let why = format!("{} of {all} do not fit into a record", record.left_out);
-            return Err(Unwritten::Lasting(why));
+            return Ok(Wrote::Part(why));
         }
         Ok(Wrote::Record)
     }

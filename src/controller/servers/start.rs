@@ -14,7 +14,7 @@ use crate::cache::{Origin, Scope};
 use crate::connect::{Client, ClientConfig};
 use crate::index::{ObjectKey, SecretEntry};
 use crate::kube_io::ApiError;
-use crate::vaults::{ActorConfig, News, Server, Snapshot};
+use crate::vaults::{ActorConfig, News, Server, Snapshot, View};
 
 impl ServerTask {
     pub(super) async fn start(
@@ -79,9 +79,9 @@ impl ServerTask {
             name: server_name,
             client,
             scope,
-            restored: match &before {
-                Some(server) => server.view().snapshot.clone(),
-                None => Snapshot::restored(restored.records),
+            known: match &before {
+                Some(server) => server.view().restarting(),
+                None => View::starting(Snapshot::restored(restored.records)),
             },
             concurrency,
             poll_interval: spec.poll_interval().unwrap_or(self.config.settings.poll_interval),

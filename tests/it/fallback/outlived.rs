@@ -205,3 +205,18 @@ async fn a_token_whose_rejection_is_not_believed_yet_opens_no_fallback_in_the_ou
     heals(&bed, &["one", "late"]).await;
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_the_server_takes_no_rejection_of_its_token_back() {
+    let (bed, operator) = delivered("out-token-edit", doubtful()).await;
+    assert!(bed.connect.revoke_token(&bed.token));
+    bed.wait_server_reason("TokenValid", Reason::TokenRejected).await;
+    begin_outage(&bed).await;
+    bed.patch_server(json!({"spec": {"limits": {"concurrency": 3}}})).await;
+    request(&bed, "late", DB, json!({})).await;
+    wait_reason(&bed, "late", "Ready", Reason::ConnectUnavailable).await;
+    nothing_serves(&bed, &operator, &["one", "late"]).await;
+    bed.connect.add_token(&bed.token, &["*"]);
+    heals(&bed, &["one", "late"]).await;
+    operator.stop().await;
+}

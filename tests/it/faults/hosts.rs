@@ -178,6 +178,35 @@ async fn lags(name: &str, versions: ContentVersions) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_is_older_than_the_list_says_is_never_believed() {
+    let bed = Bed::new("fh-older").await;
+    let second = second_host(&bed).await;
+    let operator = bed.operator().await;
+    bed.request_data("good", &[("k", DB)]).await;
+    says(&bed, "good", Says::SYNCED).await;
+    // The first host lists what is new and gives no item any more; the second one gives what was.
+    bed.connect.fault(FaultSpec::new(status(500)).on(ITEM));
+    let rotated = fresh(&bed, "rotated");
+    set(&bed, "orders-db", &rotated);
+    wait::until("the second host to be asked often", wait::LONGEST, async || {
+        let asked = second.requests().route(ITEM);
+        if asked >= 3 { Ok(()) } else { Err(format!("{asked} times")) }
+    })
+    .await;
+    let confirm = Settings::for_tests().refusal_confirm;
+    let history = bed.observe_secrets().await;
+    wait::throughout("the Secret as it was", confirm * 3, async || {
+        if history.of("good").is_empty() { Ok(()) } else { Err("it was touched".to_owned()) }
+    })
+    .await;
+    says(&bed, "good", Says::kept(Reason::InvalidResponse)).await;
+    bed.connect.clear_faults();
+    bed.wait_value("good", "k", &rotated).await;
+    says(&bed, "good", Says::SYNCED).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_lags_behind_puts_no_old_value_back_until_it_is_believed() {
     lags("fh-lags", ContentVersions::Everywhere).await;
 }
