@@ -3,6 +3,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
+if ((EUID != 0)); then
+  echo 'node: it needs root: it makes namespaces, mounts and a network' >&2
+  exit 1
+fi
 images=$(tests/images/build.sh)
 cluster=$(tests/cluster/build.sh)
 helm=$(tests/helm/build.sh)

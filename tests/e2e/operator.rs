@@ -93,6 +93,21 @@ pub async fn kill(cluster: &Cluster) {
     let _ = kubectl(cluster, NAMESPACE, &status, "").await;
 }
 
+/// Deletes its pod, and waits until the next one is ready.
+pub async fn replace(cluster: &Cluster) {
+    let name = ["get", "pods", "--output=jsonpath={.items[*].metadata.name}"];
+    let before = kubectl(cluster, NAMESPACE, &name, "").await;
+    let delete = ["delete", "pod", &before, "--grace-period=0", "--force"];
+    let _ = kubectl(cluster, NAMESPACE, &delete, "").await;
+    wait::until("another pod of the operator", wait::LONGEST, async || {
+        let now = kubectl(cluster, NAMESPACE, &name, "").await;
+        if now.is_empty() || now.contains(&before) { Err(now) } else { Ok(()) }
+    })
+    .await;
+    let status = ["rollout", "status", "deployment/portcullis", "--timeout=60s"];
+    let _ = kubectl(cluster, NAMESPACE, &status, "").await;
+}
+
 /// Waits until the pod that runs now has looked at a request and found it in order.
 pub async fn wait_taken_up(cluster: &Cluster) {
     let forward = Forward::to(cluster, NAMESPACE, "service/portcullis", 8080).await;

@@ -112,10 +112,14 @@ async fn change(cluster: &Cluster, figures: &mut Figures) -> String {
 }
 
 async fn kill_and_upgrade(cluster: &Cluster, release: &Release<'_>, figures: &mut Figures) {
-    step("the operator's pod is killed, and the next one takes up without writing a Secret");
+    step(
+        "the operator is killed, and then its pod, and the next takes up without writing a Secret",
+    );
     let before = (operator::secret_writes(cluster).await, orders_secret(cluster).await);
     assert!(before.0 > 0, "the audit log tells of the Secrets that were written");
     operator::kill(cluster).await;
+    operator::wait_taken_up(cluster).await;
+    operator::replace(cluster).await;
     operator::wait_taken_up(cluster).await;
     figures.number("pod_idle_cpu_m", operator::idle_millicores(cluster).await);
     figures.mebibytes("pod_idle_rss_mib", operator::resident(cluster).await);

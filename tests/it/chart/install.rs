@@ -145,6 +145,11 @@ async fn the_documents_commands_install_the_manifests_with_kubectl() {
     let image = ["-n", NAMESPACE, "get", "deployment/portcullis", "-o"];
     let image = [&image[..], &["jsonpath={.spec.template.spec.containers[*].image}"]].concat();
     assert_eq!(kubectl(&cluster, &image, "").await, "registry.example.com/portcullis:0.1.0");
+    // An upgrade by the same commands leaves the image where it is.
+    for command in &commands {
+        run(command).await;
+    }
+    assert_eq!(kubectl(&cluster, &image, "").await, "registry.example.com/portcullis:0.1.0");
 
     // Kubernetes' own roles have taken in what people may do.
     for (role, user) in [("edit", "writer"), ("view", "reader")] {
