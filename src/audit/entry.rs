@@ -251,7 +251,7 @@ impl<'a> Entry<'a> {
                 .and_then(|facts| facts.requester.as_ref())
                 .map(|r| Requester { name: &r.name, verified: r.verified }),
             decision: Some(DecisionLine::new(decision)),
-            grounds: facts.map(|facts| Grounds::of(facts, decision)),
+            grounds: facts.and_then(|facts| Grounds::of(facts, decision)),
             anomalies: anomalies
                 .map(|a| Anomaly { detector: a.detector.as_str(), message: &a.message })
                 .collect(),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::read::{Item, Record, Request};
@@ -14,6 +15,9 @@ use crate::policy::{
     ResolvedReference, ServiceFacts, Transient,
 };
 use crate::reference::Wanted;
+
+/// The most bytes of labels: a tenth of what a line may have.
+const LABELS: usize = 100 << 10;
 
 /// What a decision was taken on, besides what every record says: request, requester, anomalies and items.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +30,10 @@ pub struct Grounds<'a> {
     #[serde(default, skip_serializing_if = "labels_are_empty")]
     namespace_labels: Cow<'a, BTreeMap<String, String>>,
     references: Vec<ReferenceLine<'a>>,
-    /// Absent, as is `service`, where what passes was not asked for.
+    /// When it was decided; the record may have been written later. Absent, as are the next two, where what passes was not
+    /// asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    now: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     history: Option<History>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,7 +62,13 @@ fn labels_are_empty(labels: &BTreeMap<String, String>) -> bool {
 }
 
 impl<'a> Grounds<'a> {
-    pub(super) fn of(facts: &'a Facts, decision: &Decision) -> Self {
+    /// Nothing where the labels of the namespace, of which Kubernetes allows any number, would make the record longer
+    /// than a line may be.
+    pub(super) fn of(facts: &'a Facts, decision: &Decision) -> Option<Self> {
+        let labels = facts.namespace.labels.iter().map(|(key, value)| key.len() + value.len());
+        if labels.sum::<usize>() > LABELS {
+            return None;
+        }
         let optional = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
         let references = facts.references.iter().map(|r| ReferenceLine {
             key: Cow::Borrowed(&r.key),
@@ -68,15 +81,16 @@ impl<'a> Grounds<'a> {
             type_: Cow::Borrowed(&r.type_),
         });
         let transient = decision.transient.as_ref();
-        Self {
+        Some(Self {
             occasion: decision.occasion,
             secret_name: Cow::Borrowed(&facts.request.secret_name),
             fallback_secret: optional(&facts.request.fallback_secret),
             namespace_labels: Cow::Borrowed(&facts.namespace.labels),
             references: references.collect(),
+            now: transient.map(|t| t.now),
             history: transient.map(|t| t.history),
             service: transient.map(|t| t.service),
-        }
+        })
     }
 }
 
@@ -84,8 +98,7 @@ impl Record {
     /// What the decision of this record was taken on; nothing where the record does not tell: it is of something else,
     /// of an older version, of a request that refers to what it may not read, or names a detector that is not known.
     ///
-    /// The time of the decision is that of the record. What no rule reads is not in it: the type of the Secret, and
-    /// the digest of the spec.
+    /// What no rule reads is not in it: the type of the Secret, and the digest of the spec.
     #[must_use]
     pub fn grounds(&self) -> Option<(Facts, Circumstances)> {
         let (request, grounds) = (self.request.as_ref()?, self.grounds.as_ref()?);
@@ -107,14 +120,14 @@ impl Record {
                 .as_ref()
                 .map(|r| Requester { name: r.name.clone(), verified: r.verified }),
         };
-        let transient = match (grounds.history, grounds.service) {
-            (Some(history), Some(service)) => {
+        let transient = match (grounds.now, grounds.history, grounds.service) {
+            (Some(now), Some(history), Some(service)) => {
                 let anomalies = self.anomalies.iter().map(|a| {
                     let detector = Detector::named(&a.detector)?;
                     Some(Anomaly { detector, message: a.message.clone() })
                 });
                 let anomalies = anomalies.collect::<Option<_>>()?;
-                Some(Transient { now: self.time, anomalies, history, service })
+                Some(Transient { now, anomalies, history, service })
             }
             _ => None,
         };

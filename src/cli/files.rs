@@ -92,11 +92,28 @@ pub(super) fn profiles<'f>(
     Ok(profiles)
 }
 
+/// Which policies are meant.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Class<'c> {
+    /// All.
+    Any,
+    /// Those that an operator of this class reads.
+    Of(&'c str),
+}
+
 /// The policies of files. One that does not compile is an error here: it would stop every grant.
-pub(super) fn policies<'f>(files: impl Iterator<Item = &'f Path>) -> Result<PolicySet, FileError> {
+pub(super) fn policies<'f>(
+    files: impl Iterator<Item = &'f Path>,
+    class: Class<'_>,
+) -> Result<PolicySet, FileError> {
+    let is_meant = |policy: &CredentialPolicy| match class {
+        Class::Any => true,
+        Class::Of(class) => policy.spec.controller_class.as_deref().unwrap_or_default() == class,
+    };
     let mut states = Vec::new();
     for file in files {
-        for policy in of_kind::<CredentialPolicy>(file, "CredentialPolicy")? {
+        let all = of_kind::<CredentialPolicy>(file, "CredentialPolicy")?;
+        for policy in all.into_iter().filter(is_meant) {
             let name = policy.metadata.name.unwrap_or_default();
             let state = PolicyState::compile(&name, &policy.spec);
             if let PolicyState::Invalid { name, rule, error, column, .. } = state {

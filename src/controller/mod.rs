@@ -58,6 +58,7 @@ use tally::Tally;
 use warm::Warmer;
 use watch::Gate;
 use watches::Starting;
+use watches::requeue_all;
 
 /// What an operator serves, and with what.
 pub struct OperatorConfig {
@@ -253,11 +254,14 @@ impl Operator {
         starting.tasks.spawn(tend(cache.clone(), settings.clone(), metrics.clone()));
         starting.watch_requests(&namespaces);
         starting.watch_namespaces();
+        let (index, queue) = (starting.index.clone(), starting.queue.clone());
         starting.tasks.spawn(starting.reconciler.knowledge.requesters.watch(
             requested_by_policy,
             io.clone(),
             settings.guard_interval,
             metrics.clone(),
+            starting.gate.add(),
+            move || requeue_all(&index, &queue),
         ));
         starting.watch_profiles(&operator_namespace, &profiles);
         let namespaces_of = starting.index.clone();

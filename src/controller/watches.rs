@@ -186,7 +186,7 @@ impl Starting {
     }
 }
 
-fn requeue_all(index: &Index, queue: &Queue<ObjectKey>) {
+pub(super) fn requeue_all(index: &Index, queue: &Queue<ObjectKey>) {
     for request in index.requests() {
         queue.add(request, Lane::Changed);
     }

@@ -42,6 +42,13 @@ fn every_policy_of_the_cookbook_decides_as_its_table_says() {
 }
 
 #[test]
+fn the_policy_of_the_chart_scores_as_its_table_says() {
+    let ran = portcullis(&["policy", "test", "-f", "tests/it/decisions/baseline.test.yaml"]);
+    let said = text(&ran.stderr);
+    assert!(ran.status.success() && said.contains("16 as expected"), "{said}");
+}
+
+#[test]
 fn the_cookbook_shows_its_policies_as_they_are() {
     let page = fs::read_to_string(manifests::repository().join("docs/cookbook.md")).unwrap();
     let mut shown = BTreeSet::new();
@@ -287,7 +294,7 @@ async fn a_plan_weighs_what_is_known_of_the_past() {
     }
     let policy = json!({
         "apiVersion": "portcullis.dev/v1alpha1", "kind": "CredentialPolicy", "metadata": {"name": "past"},
-        "spec": {"rules": rules},
+        "spec": {"controllerClass": bed.class, "rules": rules},
     });
     let (profiles, policy) = (write("profiles.json", &profiles), write("policy.json", &policy));
     let mut server = bed.server_manifest();

@@ -189,7 +189,7 @@ impl Summary {
                 served.last = record.time;
             }
         }
-        if secret.change == "taken back" {
+        if matches!(&*secret.change, "taken back" | "deleted") {
             self.holders.remove(&key);
             return;
         }

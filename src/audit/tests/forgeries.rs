@@ -153,6 +153,19 @@ async fn a_beginning_that_is_not_there_is_told_and_wrong_where_all_was_promised(
 }
 
 #[tokio::test]
+async fn a_beginning_that_was_cut_out_between_two_runs_is_wrong_in_any_case() {
+    let log = log().await;
+    let cut = [&log.lines[..5], &log.lines[6..]].concat();
+    let path = log.write("cut", &cut);
+    let signer = signer(1);
+    for heads in [None, Some(log.heads.as_slice())] {
+        let against = verify::Against { signer: &signer, heads, complete: false };
+        let problems = verify::verify(std::slice::from_ref(&path), &against).unwrap().problems;
+        assert!(matches!(problems[0], Problem::MissingStart { first: 2, .. }), "{problems:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_was_rotated_still_proves_and_one_that_is_gone_does_not() {
     let log = log().await;
     let path = log.write("all", &log.lines);

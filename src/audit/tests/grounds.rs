@@ -79,7 +79,7 @@ fn facts_of(
     let occasion = if refreshes { Occasion::Refresh } else { Occasion::Grant };
     let transient = transient.map(|(number, reachable, detector, message)| {
         Box::new(Transient {
-            now: chrono::DateTime::UNIX_EPOCH,
+            now: chrono::DateTime::from_timestamp(number.rem_euclid(4_000_000_000), 0).unwrap(),
             anomalies: vec![Anomaly { detector: Detector::ALL[detector], message }],
             history: History { new_items: number, ..History::default() },
             service: ServiceFacts { reachable, seconds_since_answer: number },
@@ -127,7 +127,7 @@ async fn a_record_with_as_many_references_and_labels_as_there_may_be_can_be_read
     let long = || "k".repeat(253);
     let references =
         (0..256).map(|_| ([long(), long(), long(), long()], Some(long()))).collect::<Vec<_>>();
-    let labels = (0..64).map(|n| (format!("{n}{}", long()), long())).collect();
+    let labels = (0..180).map(|n| (format!("{n}{}", long()), long())).collect();
     let (facts, decision) = facts_of(references, labels, None, None, None, false);
     let folder = Folder::new();
     let path = folder.file("audit.log");
@@ -141,4 +141,12 @@ async fn a_record_with_as_many_references_and_labels_as_there_may_be_can_be_read
         ControlFlow::Continue(())
     });
     assert_eq!((skipped.unwrap(), found), (0, 256));
+}
+
+#[test]
+fn labels_that_would_burst_a_line_leave_a_record_without_grounds() {
+    let labels = (0..400).map(|n| (format!("{n}{}", "k".repeat(253)), "v".repeat(63))).collect();
+    let (facts, decision) = facts_of(Vec::new(), labels, None, None, None, false);
+    let entry = Entry::decision(&facts.request, Some(&facts), &decision);
+    assert!(recorded(&entry).grounds().is_none());
 }

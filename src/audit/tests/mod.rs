@@ -119,6 +119,8 @@ struct GateState {
     fails: bool,
     lines: Vec<String>,
     appends: usize,
+    /// How often something was brought, be it let through or not.
+    brought: usize,
 }
 
 /// A sink that waits until it is opened, or fails as long as it is told to.
@@ -137,6 +139,10 @@ impl Gate {
         state.lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    fn brought(&self) -> usize {
+        self.0.0.lock().unwrap().brought
+    }
+
     fn appends(&self) -> usize {
         self.0.0.lock().unwrap().appends
     }
@@ -144,7 +150,8 @@ impl Gate {
 
 impl Sink for Gate {
     fn append(&mut self, lines: &[Line]) -> io::Result<()> {
-        let state = self.0.0.lock().unwrap();
+        let mut state = self.0.0.lock().unwrap();
+        state.brought += 1;
         let mut state = self.0.1.wait_while(state, |state| !state.open).unwrap();
         state.appends += 1;
         if state.fails {

@@ -30,7 +30,8 @@ pub(super) fn join(
         runs.sort_by_key(|run| (run.first, run.last));
         let (first, last) = join_stream(&stream, runs, &mut findings, &mut questions);
         if first > 1 {
-            if against.complete {
+            // What was put elsewhere is the oldest: before what is here of an earlier stream nothing is missing for that.
+            if against.complete || !findings.streams.is_empty() {
                 findings.problem(Problem::MissingStart { stream: stream.clone(), first });
             } else {
                 let before = first - 1;
@@ -50,9 +51,17 @@ pub(super) fn join(
     for (head, witness) in known {
         hold(head, witness, against.complete, &mut findings, &mut questions);
     }
-    if against.heads.is_none() {
-        let note = "there is no checkpoint to hold the end of the records against";
-        findings.notes.push(note.to_owned());
+    let last = findings.streams.keys().next_back();
+    match (against.heads, last) {
+        (None, _) => {
+            let note = "there is no checkpoint to hold the end of the records against";
+            findings.notes.push(note.to_owned());
+        }
+        (Some(heads), Some(last)) if !heads.iter().any(|head| head.stream == *last) => {
+            let note = format!("the checkpoint has nothing of stream {last}, the last of these");
+            findings.notes.push(note);
+        }
+        (Some(_), _) => {}
     }
     answer(files, questions, &mut findings)?;
     Ok(findings)

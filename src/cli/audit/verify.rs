@@ -38,7 +38,8 @@ impl Verify {
             writeln!(out, "{}", terminal(&problem.to_string()))?;
         }
         if findings.is_clean() {
-            writeln!(out, "clean: every record is as it was written, and none is missing")?;
+            let but = if findings.notes.is_empty() { "" } else { " but for what the notes say" };
+            writeln!(out, "clean: every record is as it was written, and none is missing{but}")?;
             return Ok(ExitCode::SUCCESS);
         }
         let more = if findings.more { "more than " } else { "" };

@@ -19,11 +19,11 @@ use crate::api::{
     DataEntry, Occasion,
 };
 use crate::behavior::{History, Profile, Profiles};
-use crate::cli::files::{self, FileError};
+use crate::cli::files::{self, Class, FileError};
 use crate::cli::print::{DENIED, Output, failed, print};
 use crate::plan::{Given, Past, PlanError, plan};
 use crate::policy::{Circumstances, PolicySet, PolicyState, Requester, ServiceFacts, Transient};
-use crate::reference::Reference;
+use crate::reference::{Reference, is_id};
 use crate::settings::Settings;
 use shown::{Shown, text};
 
@@ -167,18 +167,19 @@ impl Plan {
             Some(file) => Some(files::server(file)?.spec),
             None => None,
         };
+        let class = server.as_ref().map(|s| s.controller_class.clone().unwrap_or_default());
+        let of = class.as_deref().map_or(Class::Any, Class::Of);
         let past = if self.profiles.is_empty() {
             Err("--profiles names files with AccessProfiles".to_owned())
         } else {
-            let class = server.as_ref().and_then(|s| s.controller_class.as_deref());
             let profiles = files::profiles(self.profiles.iter().map(PathBuf::as_path))?;
-            Ok(past(profiles, class.unwrap_or_default(), None))
+            Ok(past(profiles, class.as_deref().unwrap_or_default(), None))
         };
         Ok(Surroundings {
             labels: self.labels.iter().cloned().collect(),
             server,
             past,
-            policies: files::policies(self.policies.iter().map(PathBuf::as_path))?,
+            policies: files::policies(self.policies.iter().map(PathBuf::as_path), of)?,
             namespace: self.namespace_of(request).unwrap_or_else(|| "default".to_owned()),
         })
     }
@@ -259,7 +260,7 @@ fn by_title(request: &CredentialRequest) -> Vec<String> {
             (Some(text), _) => text.parse::<Reference>().ok().map(|reference| reference.item),
             (None, from) => from.as_ref().map(|from| from.item.clone()),
         };
-        item.is_some_and(|item| !looks_like_an_id(&item))
+        item.is_some_and(|item| !is_id(&item))
     };
     if request.spec.data.iter().any(is_by_title) {
         let note = "items that are named by title count as new to the namespace: only 1Password knows their ids";
@@ -267,9 +268,4 @@ fn by_title(request: &CredentialRequest) -> Vec<String> {
     } else {
         Vec::new()
     }
-}
-
-/// Whether a text has the form of 1Password's ids (<https://developer.1password.com/docs/connect/api-reference>).
-fn looks_like_an_id(text: &str) -> bool {
-    text.len() == 26 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::audit::text::terminal;
 use crate::audit::{Filter, ReadError, Record, each_record};
 use crate::cli::audit::time;
-use crate::cli::files::{self, FileError};
+use crate::cli::files::{self, Class, FileError};
 use crate::cli::print::{Output, failed, print};
 use crate::plan::again;
 use crate::policy::PolicySet;
@@ -27,6 +27,9 @@ pub(super) struct Replay {
     /// that are.
     #[arg(long = "policies", required = true)]
     policies: Vec<PathBuf>,
+    /// The controller class of the operator that took the decisions; policies of others are passed over.
+    #[arg(long, env = "PORTCULLIS_CONTROLLER_CLASS", default_value = "")]
+    controller_class: String,
     /// Of requests in this namespace.
     #[arg(long, short)]
     namespace: Option<String>,
@@ -102,7 +105,10 @@ impl Replay {
     }
 
     fn replay(self) -> Result<Replayed, ReplayError> {
-        let policies = files::policies(self.policies.iter().map(PathBuf::as_path))?;
+        let policies = files::policies(
+            self.policies.iter().map(PathBuf::as_path),
+            Class::Of(&self.controller_class),
+        )?;
         let filter = Filter {
             namespace: self.namespace,
             request: self.request,

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::api::{ConnectServerSpec, CredentialRequestSpec, Occasion};
 use crate::behavior::{Anomaly, Detector, History};
-use crate::cli::files::{self, FileError};
+use crate::cli::files::{self, Class, FileError};
 use crate::cli::print::{FAILED, came_to, failed};
 use crate::plan::{Given, PlanError, plan};
 use crate::policy::{Circumstances, PolicySet, Requester, ServiceFacts, Transient, Verdict};
@@ -141,7 +141,7 @@ fn run_table(file: &Path) -> Result<Vec<(String, Option<String>)>, TestError> {
     let table: Table = files::whole(file)?;
     let folder = file.parent().unwrap_or(Path::new("."));
     let paths: Vec<PathBuf> = table.policies.iter().map(|path| folder.join(path)).collect();
-    let policies = files::policies(paths.iter().map(PathBuf::as_path))?;
+    let policies = files::policies(paths.iter().map(PathBuf::as_path), Class::Any)?;
     let server = match &table.server {
         Some(path) => Some(files::server(&folder.join(path))?.spec),
         None => None,

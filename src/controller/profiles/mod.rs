@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::behavior::{self, Attempt, History, Installation, Limits, NotedOutcome, Seen};
+use crate::behavior::{self, Anomaly, Attempt, History, Installation, Limits, NotedOutcome, Seen};
 use crate::kube_io::{ApiError, Expected, KubeIo};
 use crate::policy::Verdict;
 use crate::secret::MasterKeys;
@@ -147,20 +147,29 @@ impl Profiles {
         let mut state = self.lock();
         let mut seen = state.known.look(attempt, &self.installation, &self.limits);
         let before = state.attempts.get(&attempt.uid, &attempt.spec);
-        if let Some(before) = before {
-            // It is the same attempt: what was found unusual about it is not news the second time, nor usual.
-            seen.anomalies.clone_from(&before.anomalies);
-        }
+        let was_granted = before.is_some_and(|before| before.granted);
+        let found = before.map(|before| before.anomalies.clone());
         // What was denied before a restart is no other attempt after it.
         let is_new = before.is_none() && !state.known.was_denied(attempt);
-        let was_granted = before.is_some_and(|before| before.granted);
+        let mut news = Vec::new();
+        match found {
+            // It is the same attempt: what was found unusual about it is not news the second time, nor usual.
+            Some(found) if was_granted => seen.anomalies = found,
+            // What waits meets all that was granted since, and keeps what was found by then.
+            Some(found) => {
+                let is_known = |a: &Anomaly| found.iter().any(|known| known.detector == a.detector);
+                news.extend(seen.anomalies.iter().filter(|a| !is_known(a)).cloned());
+                seen.anomalies = found;
+                seen.anomalies.extend(news.iter().cloned());
+            }
+            None if is_new => news.clone_from(&seen.anomalies),
+            None => {}
+        }
         let verdict = decide(seen.clone());
         let Some(outcome) = noted(&verdict) else { return verdict };
         let granted = matches!(outcome, NotedOutcome::Granted { .. });
-        if is_new {
-            for anomaly in &seen.anomalies {
-                self.metrics.decisions.anomaly(anomaly.detector.as_str());
-            }
+        for anomaly in &news {
+            self.metrics.decisions.anomaly(anomaly.detector.as_str());
         }
         if is_new || (granted && !was_granted) {
             state.known.note(attempt, outcome, &seen, attempt.at);

@@ -10,9 +10,10 @@ use tokio::process::Command;
 
 use super::{Folder, text};
 
-async fn replay(stream: &Path, policies: &Path, more: &[&str]) -> Output {
+async fn replay(bed: &Bed, stream: &Path, policies: &Path, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_portcullis"))
         .args(["policy", "replay", "--policies", policies.to_str().unwrap()])
+        .args(["--controller-class", &bed.class])
         .args(more)
         .arg(stream)
         .env_remove("KUBECONFIG")
@@ -21,14 +22,10 @@ async fn replay(stream: &Path, policies: &Path, more: &[&str]) -> Output {
         .unwrap()
 }
 
-/// The bed's policies as kubectl prints them: a list.
+/// All policies as kubectl prints them: a list, with those of other beds in it.
 async fn policies(bed: &Bed) -> Value {
     let all = bed.kubectl(&["get", "credentialpolicies", "-o", "json"]).await.ok();
-    let mut all: Value = serde_json::from_str(&all).unwrap();
-    let items = all["items"].as_array_mut().unwrap();
-    items.retain(|policy| policy["spec"]["controllerClass"] == *bed.class);
-    assert!(!items.is_empty());
-    all
+    serde_json::from_str(&all).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,14 +52,15 @@ async fn a_policy_is_tried_on_what_was_decided_before() {
 
     let in_force = policies(&bed).await;
     let file = folder.write("in-force.json", in_force.to_string());
-    let same = replay(&stream, &file, &[]).await;
+    let same = replay(&bed, &stream, &file, &[]).await;
     let said = text(&same.stdout);
     assert_eq!(same.status.code(), Some(0), "{said}{}", text(&same.stderr));
     assert!(said.contains("2 decisions: 2 as before; without 1 that do not say"), "{said}");
 
     // Everything that rules read is in the records: labels, ids, history, the hour.
     let mut other = in_force.clone();
-    for policy in other["items"].as_array_mut().unwrap() {
+    let ours = |policy: &&mut Value| policy["spec"]["controllerClass"] == *bed.class;
+    for policy in other["items"].as_array_mut().unwrap().iter_mut().filter(ours) {
         policy["spec"]["rules"] = json!([{
             "name": "shop", "effect": "Deny", "message": "not the shop",
             "when": "namespace.labels['team'] == 'shop' && service.reachable && history.newItems > 0 \
@@ -70,12 +68,12 @@ async fn a_policy_is_tried_on_what_was_decided_before() {
         }]);
     }
     let file = folder.write("other.json", other.to_string());
-    let changed = replay(&stream, &file, &[]).await;
+    let changed = replay(&bed, &stream, &file, &[]).await;
     let said = text(&changed.stdout);
     assert_eq!(changed.status.code(), Some(1), "{said}{}", text(&changed.stderr));
     assert!(said.contains(&format!("{}/with  Allowed 0 -> Denied 0", bed.namespace)), "{said}");
     assert!(said.contains("2 decisions: 1 as before, 1 from Allowed to Denied"), "{said}");
-    let told = replay(&stream, &file, &["-o", "json", "--request", "with"]).await;
+    let told = replay(&bed, &stream, &file, &["-o", "json", "--request", "with"]).await;
     let told: Value = serde_json::from_slice(&told.stdout).unwrap();
     assert_eq!(told["changed"][0]["wouldBe"]["outcome"], "Denied", "{told}");
 
@@ -83,7 +81,7 @@ async fn a_policy_is_tried_on_what_was_decided_before() {
         (["--request", "nobody"].as_slice(), "none of the records"),
         (&["--since", "2020-13-01"], "it must be a time"),
     ] {
-        let failed = replay(&stream, &file, more).await;
+        let failed = replay(&bed, &stream, &file, more).await;
         assert!(failed.status.code().is_some_and(|code| code > 1), "{more:?}");
         assert!(text(&failed.stderr).contains(why), "{}", text(&failed.stderr));
     }

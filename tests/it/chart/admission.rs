@@ -20,7 +20,7 @@ async fn furnish(bed: &Bed, more: &[&str]) {
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "people"},
         "rules": [
             {"apiGroups": ["portcullis.dev"], "resources": ["credentialrequests", "credentialrequests/status", "accessprofiles"], "verbs": all},
-            {"apiGroups": [""], "resources": ["namespaces"], "verbs": all},
+            {"apiGroups": [""], "resources": ["namespaces", "namespaces/status"], "verbs": all},
             {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": all},
         ],
     }))
@@ -274,6 +274,12 @@ async fn what_portcullis_says_and_what_policies_rest_on_is_not_for_everybody_to_
     assert!(told.contains("deletes AccessProfiles"), "{told}");
     let label = ["label", "namespace", &bed.namespace, "portcullis.dev/environment=production"];
     let told = wait_refused(&bed, &label, "").await;
+    assert!(told.contains("the verb label"), "{told}");
+    let patch =
+        json!({"metadata": {"labels": {"portcullis.dev/environment": "staging"}}}).to_string();
+    let by_status = ["patch", "namespace", &bed.namespace, "--subresource=status", "--type=merge"];
+    let by_status = [&by_status[..], &["-p", &patch]].concat();
+    let told = wait_refused(&bed, &by_status, "").await;
     assert!(told.contains("the verb label"), "{told}");
     let other = ["label", "namespace", &bed.namespace, "team=orders"];
     let _ = mia(&bed, &other, "").await.ok();

@@ -134,6 +134,54 @@ async fn a_denial_of_before_a_restart_is_the_same_attempt_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_looked_at_again_with_what_was_granted_since() {
+    let bed = Bed::new("profile-waits").await;
+    let rules = json!([
+        {"name": "wait", "when": "request.name != 'opener' && history.grants == 0 && service.reachable",
+         "effect": "Defer", "message": "not before the opener"},
+        {"name": "dump", "when": "anomalies.exists(a, a.detector == 'BreadthWithinVault')",
+         "effect": "Deny", "message": "so much of one vault"},
+    ]);
+    bed.policy("parked", json!({"rules": rules})).await;
+    for n in 0..8 {
+        let value = format!("{}-{n}", bed.canary());
+        let item = ItemSpec::new(&format!("item-{n}")).field("password", &value);
+        bed.connect.add_item("services", item).unwrap();
+    }
+    let mut settings = Settings { learning: Duration::ZERO, ..Settings::for_tests() };
+    settings.behavior = Limits { breadth_items: 3, ..settings.behavior };
+    let operator = bed.operator_with(settings).await;
+    for n in 0..8 {
+        let reference = format!("op://services/item-{n}/password");
+        bed.request_data(&format!("parked-{n}"), &[("k", &reference)]).await;
+        let request = bed.wait_reason(&format!("parked-{n}"), Reason::Deferred).await;
+        let anomalies = request.status.unwrap().decision.unwrap().anomalies;
+        assert!(anomalies.iter().all(|a| a.detector != "BreadthWithinVault"), "{anomalies:?}");
+    }
+    bed.request_data("opener", &[("k", "op://services/orders-db/password")]).await;
+    bed.wait_ready("opener").await;
+    let mut granted = 0;
+    for n in 0..8 {
+        let request = bed
+            .wait_request(&format!("parked-{n}"), "to be decided", |r| {
+                let decision = r.status.as_ref().and_then(|s| s.decision.as_ref());
+                decision.is_some_and(|d| d.outcome != Outcome::Deferred)
+            })
+            .await;
+        let decision = request.status.unwrap().decision.unwrap();
+        match decision.outcome {
+            Outcome::Denied => {
+                let found = decision.anomalies.iter().any(|a| a.detector == "BreadthWithinVault");
+                assert!(found, "{decision:?}");
+            }
+            _ => granted += 1,
+        }
+    }
+    assert!(granted <= 3, "{granted} of 8 that waited were granted");
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_is_no_access() {
     let bed = Bed::new("profile-refresh").await;
     let operator = bed.operator().await;
