@@ -98,6 +98,13 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    /// Records are given up.
+    fn lose(&mut self, count: u64) {
+        self.lost.get_or_insert_with(|| Lost { count: 0, since: now() }).count += count;
+    }
+}
+
 impl Queue {
     pub(super) fn new(room: usize, denial_room: usize, counts_lost: bool) -> Self {
         Self {
@@ -135,6 +142,20 @@ impl Queue {
     pub(super) fn push_now(&self, job: Job) {
         self.state().grants.push_back(job);
         self.ready.notify_one();
+    }
+
+    /// An intent was written after nobody waited for it any more. Nothing came of it, and it is closed; where the
+    /// operator goes on without records something may have come of it, and what that was is lost.
+    pub(super) fn unused(&self, intent: &str) {
+        if self.counts_lost {
+            self.state().lose(1);
+            self.ready.notify_one();
+            return;
+        }
+        let fields = format!(
+            "\"kind\":\"failed\",\"items\":[],\"closes\":\"{intent}\",\"failure\":\"nobody waited for the intent any more\""
+        );
+        self.push_now(Job::new(Kind::Failed, fields));
     }
 
     /// Hands over a denial. One that waits already, or one too many, is counted.
@@ -197,7 +218,7 @@ impl Queue {
         state.grants.retain(|job| !job.is_abandoned());
         let gone = (before - state.grants.len()) as u64;
         if gone > 0 && self.counts_lost {
-            state.lost.get_or_insert_with(|| Lost { count: 0, since: now() }).count += gone;
+            state.lose(gone);
         }
         let mut batch = Vec::new();
         if let Some(lost) = state.lost.take() {

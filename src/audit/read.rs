@@ -165,6 +165,8 @@ pub struct Record {
     pub repeated: Option<u64>,
     /// Denials that were counted together.
     pub merged: Option<Merged>,
+    /// Records that were given up.
+    pub lost: Option<Lost>,
 }
 
 /// A request in a record.
@@ -270,6 +272,13 @@ pub struct Secret {
 pub struct Merged {
     /// Their namespace; empty where they are of several.
     pub namespace: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// Records that were given up, where the operator was told to go on without.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Lost {
     /// How many.
     pub count: u64,
 }

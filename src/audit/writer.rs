@@ -73,7 +73,7 @@ impl Writer {
                 if let Err(id) = told.send(record.id)
                     && record.kind == Kind::Intent
                 {
-                    self.queue.push_now(unused(&id));
+                    self.queue.unused(&id);
                 }
             }
         }
@@ -101,12 +101,4 @@ impl Writer {
             }
         }
     }
-}
-
-/// Closes an intent that was written after nobody waited for it any more.
-fn unused(intent: &str) -> Job {
-    let fields = format!(
-        "\"kind\":\"failed\",\"items\":[],\"closes\":\"{intent}\",\"failure\":\"nobody waited for the intent any more\""
-    );
-    Job::new(Kind::Failed, fields)
 }

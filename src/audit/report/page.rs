@@ -64,7 +64,19 @@ fn chain(report: &Report) -> String {
     let Some(findings) = &report.findings else {
         return "<section class=\"chain\" id=\"chain\"><strong>Not verified</strong><p>Nobody has checked whether these records are as they were written, and complete: <code>portcullis audit verify</code> does.</p></section>".to_owned();
     };
-    let (class, title, text) = if findings.is_clean() {
+    let (class, title, text) = if findings.is_clean() && report.summary.lost > 0 {
+        (
+            "bad",
+            "Incomplete",
+            "Every record is as the operator wrote it, and some were never written: it was told to go on without (--audit-on-failure=alert).",
+        )
+    } else if findings.is_clean() && !findings.notes.is_empty() {
+        (
+            "good",
+            "Verified",
+            "Every record is as the operator wrote it, and none is missing but for what the notes say.",
+        )
+    } else if findings.is_clean() {
         ("good", "Verified", "Every record is as the operator wrote it, and none is missing.")
     } else {
         (
@@ -78,6 +90,9 @@ fn chain(report: &Report) -> String {
         findings.records,
         findings.streams.len()
     );
+    if report.summary.lost > 0 {
+        let _ = write!(out, "<p>{} records were given up.</p>", report.summary.lost);
+    }
     let problems = findings.problems.iter().take(PROBLEMS).map(ToString::to_string);
     let more = findings.problems.len().saturating_sub(PROBLEMS);
     let more = (more > 0).then(|| format!("and {more} more"));

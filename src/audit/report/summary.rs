@@ -67,6 +67,8 @@ pub struct Summary {
     pub outcomes: Outcomes,
     /// Denials that have no record of their own.
     pub merged: u64,
+    /// Records that were given up, of which nothing here knows.
+    pub lost: u64,
     /// Decisions over time.
     pub timeline: Timeline,
     /// Rules that matched, by policy and name.
@@ -96,6 +98,9 @@ impl Summary {
         if within && let Some(merged) = &record.merged {
             self.merged += merged.count;
             self.count(record.time, 4, merged.count, None);
+        }
+        if within && let Some(lost) = &record.lost {
+            self.lost += lost.count;
         }
         let Record { request: Some(request), .. } = record else { return };
         let name = (request.namespace.clone(), request.name.clone());
@@ -205,5 +210,45 @@ impl Summary {
         if before.is_some() || self.has_room(self.holders.len()) {
             self.holders.insert(key, holder);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record of a request `orders`, with more fields.
+    fn record(kind: &str, more: &str) -> Record {
+        let line = format!(
+            r#"{{"stream":"s","sequence":1,"time":"2026-03-02T09:14:06Z","kind":"{kind}",{more}}}"#
+        );
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn write(change: &str) -> Record {
+        let request = r#""request":{"namespace":"shop","name":"orders","uid":"u"}"#;
+        let secret = format!(r#""secret":{{"name":"orders","change":"{change}"}}"#);
+        record("write", &format!("{request},{secret},\"items\":[]"))
+    }
+
+    #[test]
+    fn whoever_has_lost_a_secret_holds_nothing_any_more() {
+        for gone in ["taken back", "deleted"] {
+            let mut summary = Summary::default();
+            summary.take(&write("created"), true);
+            assert_eq!(summary.holders.len(), 1);
+            summary.take(&write(gone), true);
+            assert!(summary.holders.is_empty(), "{gone}");
+        }
+    }
+
+    #[test]
+    fn records_that_were_given_up_are_counted() {
+        let mut summary = Summary::default();
+        let lost = record("lost", r#""lost":{"count":7,"since":"2026-03-02T09:14:00Z"}"#);
+        summary.take(&lost, false);
+        assert_eq!(summary.lost, 0);
+        summary.take(&lost, true);
+        assert_eq!(summary.lost, 7);
     }
 }

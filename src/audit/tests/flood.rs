@@ -142,3 +142,23 @@ async fn an_intent_that_is_written_too_late_is_closed_as_one_that_nothing_came_o
     assert_eq!((&lines[0]["kind"], &lines[1]["kind"]), (&"intent".into(), &"failed".into()));
     assert_eq!(lines[1]["closes"], format!("{}-1", lines[0]["stream"].as_str().unwrap()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intent_that_is_written_too_late_is_not_closed_where_work_goes_on_without_records() {
+    let gate = Gate::default();
+    let limits = AuditLimits { wait: Duration::from_millis(50), ..LIMITS };
+    let audit = start(gate.clone(), OnFailure::Alert, limits);
+    let (request, decision) = (request("r"), decision(Outcome::Allowed));
+    let secret = SecretLine { name: "r", uid: None, change: "write", source: None, token: None };
+    let intent = Entry::decision(&request, None, &decision).about(Kind::Intent, secret);
+    assert_eq!(audit.record(&intent).await, Ok(None));
+    gate.set(true, false);
+    while gate.lines().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    audit.close().await;
+    let lines = gate.lines();
+    let kinds: Vec<&str> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["intent", "lost"], "the Secret may have been written");
+    assert_eq!(lines[1]["lost"]["count"], 1);
+}

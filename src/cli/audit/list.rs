@@ -94,10 +94,11 @@ fn table(out: &mut impl Write, record: &Record) -> io::Result<()> {
     let dash = || "-".to_owned();
     let decision = record.decision.as_ref();
     let times = record.repeated.map(|n| format!(" x{n}")).unwrap_or_default();
-    let request = match (&record.request, &record.merged) {
-        (Some(request), _) => format!("{}/{}", request.namespace, request.name),
-        (None, Some(merged)) => format!("{}/ ({} denials)", merged.namespace, merged.count),
-        (None, None) => dash(),
+    let request = match (&record.request, &record.merged, &record.lost) {
+        (Some(request), ..) => format!("{}/{}", request.namespace, request.name),
+        (None, Some(merged), _) => format!("{}/ ({} denials)", merged.namespace, merged.count),
+        (None, None, Some(lost)) => format!("({} records given up)", lost.count),
+        (None, None, None) => dash(),
     };
     let secret = record.secret.as_ref();
     let items: Vec<String> = record.items.iter().map(Item::label).collect();
