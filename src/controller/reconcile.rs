@@ -311,7 +311,7 @@ impl Reconciler {
             item.title
         );
         let problem = Problem::tolerable(Reason::InvalidResponse, message, super::now());
-        Err(Stop::new(problem, Then::Retry))
+        Err(Stop::new(self.aged(subject, problem), Then::Retry))
     }
 
     /// Decides again on all that has been observed by now.

@@ -169,8 +169,13 @@ impl Server {
     }
 
     /// Has a vault listed that was not yet when somebody looked; [`News::Vault`] tells when that is done, which is at
-    /// once where the list has come since.
+    /// once where the list has come since. One that came just before and was not believed is asked for again by the next
+    /// poll.
     pub fn list(&self, vault_id: &Arc<str>, looked: Instant) {
+        let listed_at = self.view.borrow().listed_at.get(vault_id).copied();
+        if listed_at.is_some_and(|at| at <= looked) && self.is_fresh(listed_at) {
+            return;
+        }
         // The actor only ends when this handle does.
         let _ = self.commands.send(Command::List(vault_id.clone(), looked));
     }
