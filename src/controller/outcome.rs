@@ -218,7 +218,7 @@ impl Reconciler {
                 trouble
             }),
             Class::Unavailable | Class::Throttled | Class::Invalid => {
-                self.interrupt_refusal(subject);
+                self.interrupt_doubts(subject);
                 following(None)
             }
             Class::Moved => {
@@ -247,10 +247,11 @@ impl Reconciler {
         self.with_memory(subject.key, |m| m.refused.is_some())
     }
 
-    /// An outage does not make a refusal old that was not believed yet.
-    pub(super) fn interrupt_refusal(&self, subject: &Subject<'_>) {
+    /// An outage makes neither a refusal old that was not believed yet nor a lag.
+    pub(super) fn interrupt_doubts(&self, subject: &Subject<'_>) {
         let confirm = self.knowledge.settings.refusal_confirm;
         self.with_memory(subject.key, |m| {
+            m.lagging = None;
             if let Some((_, trouble)) = &mut m.refused {
                 *trouble = trouble.interrupted(confirm);
             }

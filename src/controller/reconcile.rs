@@ -146,7 +146,7 @@ impl Reconciler {
             None => Some(Reach::Ask),
             // While nobody can be asked a good Secret stays, and what is kept makes one where there is none.
             Some(trouble) if trouble.error.class() == Class::Unavailable => {
-                self.interrupt_refusal(subject);
+                self.interrupt_doubts(subject);
                 let is_refused = view.is_refused || self.is_refused(subject);
                 let serves = !is_refused && !self.has_good_secret(subject).await;
                 serves.then_some(Reach::Down(trouble))

@@ -234,6 +234,10 @@ impl Actor {
         }
         if !trouble.is_refusal() {
             before = before.interrupted(self.refusal_confirm);
+            // Nor does it make a lag older that was not believed yet.
+            let now = Instant::now();
+            let lags = self.went_back.values_mut().chain(self.lists_went_back.values_mut());
+            lags.for_each(|since| *since = now);
         }
         let is_news = match &before.health {
             Health::Failing(known) => !self.is_alike(known, &trouble),

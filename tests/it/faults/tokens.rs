@@ -6,7 +6,7 @@ use portcullis::api::Reason;
 use portcullis_test_support::connect_dev::{Access, FakeToken};
 use portcullis_test_support::{Bed, condition, wait};
 
-use super::{API, DB, ITEM, Says, fresh, is_quiet, says, server_says, wait_kept_values};
+use super::{API, DB, ITEM, LIST, Says, fresh, is_quiet, says, server_says, wait_kept_values};
 
 /// A token with the form of Connect's, which the bed's server accepts.
 fn accepted(bed: &Bed, access: Access, expires: Option<SystemTime>) -> String {
@@ -33,12 +33,21 @@ async fn a_new_token_heals_a_revoked_one_without_a_restart() {
     says(&bed, "good", Says::stalled_with_secret(Reason::TokenRejected)).await;
     bed.request_data("new", &[("k", API)]).await;
     says(&bed, "new", Says::stalled(Reason::TokenRejected)).await;
+    // A token that is rejected for good is not tried with each poll for each request.
+    bed.connect.reset_requests();
+    is_quiet(&bed, &operator, &["good", "new"]).await;
+    let asked = bed.connect.requests();
+    assert_eq!((asked.route(LIST), asked.route(ITEM)), (0, 0), "{:?}", asked.by_route);
     let token = fresh(&bed, "second-token");
     bed.connect.add_token(&token, &["services"]);
+    bed.connect.reset_requests();
     bed.apply_token(&token).await;
     for name in ["good", "new"] {
         says(&bed, name, Says::SYNCED).await;
     }
+    // An item each, of which nothing was kept under another token.
+    let asked = bed.connect.requests();
+    assert!(asked.route(ITEM) <= 2 && asked.route(LIST) <= 2, "{:?}", asked.by_route);
     server_says(&bed, "TokenValid", "True Connected").await;
     assert_eq!(bed.secret("good").await, good);
     operator.stop().await;

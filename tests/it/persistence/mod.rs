@@ -162,9 +162,16 @@ async fn assert_nothing_serves(bed: &Bed, name: &str) {
 
 /// Has Connect back, and a request brought to what it holds.
 async fn assert_heals(bed: &Bed, name: &str, password: &str) {
+    bed.connect.reset_requests();
     bed.connect.restart().unwrap();
     wait_synced(bed, name).await;
     bed.wait_value(name, "password", password).await;
+    // It takes the item at most, a list of each of two vaults, and the polls.
+    let asked = bed.connect.requests();
+    let route = |route| asked.route(route);
+    let items = route("GET /v1/vaults/{v}/items/{i}");
+    let (lists, polls) = (route("GET /v1/vaults/{v}/items"), route("GET /v1/vaults"));
+    assert!(items <= 2 && lists <= 2 * polls, "{:?}", asked.by_route);
 }
 
 async fn wait_synced(bed: &Bed, name: &str) -> CredentialRequest {
