@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::cel::{FactsContext, Functions};
+use super::cel::{FactsContext, Functions, Reads};
 use super::digest::Digest;
 use super::set::{CompiledPolicy, applies, matches_reference};
 use super::sum::{Sum, digest_durable, enforced, words};
@@ -249,7 +249,9 @@ fn score(
     let Circumstances { occasion, transient } = circumstances;
     let on = *occasion;
     let asks = if transient.is_some() { Counting::Whole } else { Counting::Durable };
-    let context = FactsContext::new(functions, &facts, transient.as_ref());
+    let mut reads = Reads::default();
+    policies.iter().for_each(|policy| reads.add_all(&policy.reads));
+    let context = FactsContext::new(functions, &facts, transient.as_ref(), &reads);
     let weighed: Vec<Weighed<'_>> =
         policies.iter().map(|policy| Weighed::new(policy, &context, asks)).collect();
     digest_durable(&mut digest, &weighed);

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::cel::{CompileError, Expression, Functions, MAX_COST};
+use super::cel::{CompileError, Expression, Functions, MAX_COST, Reads};
 use super::{Facts, NamespaceFacts, ResolvedReference, glob_matches};
 use crate::api::{
     CredentialPolicySpec, Effect, Occasion, OnDenied, PolicyMatch, PolicyMode, PolicyRule,
@@ -52,6 +52,8 @@ pub struct CompiledPolicy {
     pub(super) deny: i32,
     pub(super) on_denied: OnDenied,
     pub(super) rules: Vec<CompiledRule>,
+    /// What all of its rules read.
+    pub(super) reads: Reads,
 }
 
 #[derive(Debug)]
@@ -102,18 +104,22 @@ impl PolicyState {
         let scope = spec.match_.clone().unwrap_or_default();
         let mut rules = Vec::with_capacity(spec.rules.len());
         let mut cost = 0;
+        let mut reads = Reads::default();
         for rule in &spec.rules {
             match compile(rule, &mut cost) {
-                Ok(when) => rules.push(CompiledRule {
-                    name: rule.name.clone(),
-                    when,
-                    on: On::of(rule.occasions.as_deref()),
-                    weight: rule
-                        .effect
-                        .map_or_else(|| Weight::Score(rule.score.unwrap_or(0)), Weight::Effect),
-                    message: rule.message.clone(),
-                    recommendation: rule.recommendation.clone(),
-                }),
+                Ok(when) => {
+                    reads.add_all(when.reads());
+                    rules.push(CompiledRule {
+                        name: rule.name.clone(),
+                        when,
+                        on: On::of(rule.occasions.as_deref()),
+                        weight: rule
+                            .effect
+                            .map_or_else(|| Weight::Score(rule.score.unwrap_or(0)), Weight::Effect),
+                        message: rule.message.clone(),
+                        recommendation: rule.recommendation.clone(),
+                    });
+                }
                 Err(error) => {
                     return Self::Invalid {
                         name: name.to_owned(),
@@ -134,6 +140,7 @@ impl PolicyState {
             alert: spec.alert_threshold(),
             deny: spec.deny_threshold(),
             rules,
+            reads,
         })
     }
 

@@ -81,7 +81,7 @@ impl<'p> Weighed<'p> {
 
     /// Whether a later answer may be another one for no other reason than that time passes.
     pub(super) fn is_timed(&self) -> bool {
-        self.policy.rules.iter().any(|rule| rule.when.reads().is_timed())
+        self.policy.reads.is_timed()
     }
 
     /// The rules that matched and count.

@@ -1,6 +1,8 @@
 //! What an expression may be made of, and how deep. Checked before it is evaluated, since the interpreter
 //! has no limit of its own.
 
+use std::collections::BTreeSet;
+
 use kube_cel::cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr};
 
 use super::CompileError;
@@ -83,6 +85,8 @@ pub(super) struct Checker<'e> {
     /// How often what is looked at may be evaluated.
     times: u64,
     pub(super) reads: Reads,
+    /// The ranges of comprehensions that may be maps, by the numbers of their expressions.
+    pub(super) maps: BTreeSet<u64>,
     /// The steps that an evaluation takes at most.
     pub(super) cost: u64,
 }
@@ -103,12 +107,21 @@ impl<'e> Checker<'e> {
             comprehensions: 0,
             times: 1,
             reads: Reads::default(),
+            maps: BTreeSet::new(),
             cost: 0,
         }
     }
 
     /// Checks an expression; how large its value may be.
     pub(super) fn check(&mut self, expression: &'e IdedExpr) -> Result<Size, CompileError> {
+        if let Some(variable) = self.read_by(&expression.expr) {
+            self.reads.add_whole(variable);
+        }
+        self.check_part(expression)
+    }
+
+    /// Checks an expression of whose value no more is read than what has been said already.
+    fn check_part(&mut self, expression: &'e IdedExpr) -> Result<Size, CompileError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(CompileError::TooDeep);
@@ -133,8 +146,15 @@ impl<'e> Checker<'e> {
                     let field = select.field.chars().take(64).collect();
                     return Err(CompileError::UnknownMember { of, field });
                 }
-                let whole = self.check(&select.operand)?.whole;
-                let size = match self.variable_of(&select.operand.expr) {
+                let variable = self.variable_of(&select.operand.expr);
+                let whole = match variable {
+                    Some(variable) => {
+                        self.reads.add_member(variable, &select.field);
+                        self.check_part(&select.operand)?.whole
+                    }
+                    None => self.check(&select.operand)?.whole,
+                };
+                let size = match variable {
                     Some(variable) => Size::of_member(variable, &select.field),
                     None if members.is_some() => Size::ONE,
                     None => Size::any(whole),
@@ -211,15 +231,20 @@ impl<'e> Checker<'e> {
         if self.comprehensions == MAX_COMPREHENSIONS {
             return Err(CompileError::TooManyComprehensions);
         }
-        let list = self.check(&looped.iter_range)?;
-        let start = self.check(&looped.accu_init)?;
-        let outer = self.scope.len();
-        let of = match &looped.iter_range.expr {
+        let range = &looped.iter_range;
+        let of = match &range.expr {
             Expr::Ident(name) if self.known(name).is_none() => {
                 Variable::of(name).filter(|variable| variable.element().is_some())
             }
             _ => None,
         };
+        let list = if of.is_some() { self.check_part(range)? } else { self.check(range)? };
+        if of.is_none() && !is_list(&range.expr) {
+            self.maps.insert(range.id);
+            self.pay(cost::of_elements(list));
+        }
+        let start = self.check(&looped.accu_init)?;
+        let outer = self.scope.len();
         let alone = looped.iter_var2.is_none();
         let size = Size::any(list.element);
         let names = std::iter::once((&looped.iter_var, of.filter(|_| alone)))
@@ -272,6 +297,12 @@ impl<'e> Checker<'e> {
         }
     }
 
+    /// The variable of rules that is read where an expression is that variable, or an element of it.
+    fn read_by(&self, expression: &Expr) -> Option<Variable> {
+        let Expr::Ident(name) = expression else { return None };
+        self.known(name).map_or_else(|| Variable::of(name), |known| known.of)
+    }
+
     /// The variable of rules that an operand is, or is an element of.
     fn variable_of(&self, operand: &Expr) -> Option<Variable> {
         let Expr::Ident(name) = operand else { return None };
@@ -279,5 +310,16 @@ impl<'e> Checker<'e> {
             Some(known) => known.of,
             None => Variable::of(name).filter(|variable| variable.element().is_none()),
         }
+    }
+}
+
+/// Whether an expression makes a list, whatever its parts are.
+fn is_list(expression: &Expr) -> bool {
+    match expression {
+        Expr::List(_) => true,
+        Expr::Call(call) => call.func_name == "split",
+        // What `map` and `filter` are written out as.
+        Expr::Comprehension(looped) => matches!(looped.accu_init.expr, Expr::List(_)),
+        _ => false,
     }
 }

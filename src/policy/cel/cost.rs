@@ -139,6 +139,11 @@ pub(super) struct Price {
     pub(super) makes: Size,
 }
 
+/// What it costs to make a list of the keys of what may be a map: it is copied into a value of another kind and back.
+pub(super) fn of_elements(range: Size) -> u64 {
+    CALL.saturating_add(range.whole.saturating_mul(SPLIT))
+}
+
 /// What a call costs of a function or operator whose target, where it has one, and arguments are of these sizes.
 pub(super) fn of_call(function: &str, call: &CallExpr, sizes: &[Size]) -> Price {
     let all = sizes.iter().fold(0_u64, |sum, size| sum.saturating_add(size.whole));

@@ -47,7 +47,7 @@ mod tests {
         ] {
             let rule = Expression::compile(source).unwrap();
             let functions = Functions::default();
-            let context = FactsContext::new(&functions, &facts(), Some(&transient()));
+            let context = FactsContext::new(&functions, &facts(), Some(&transient()), rule.reads());
             let answer = rule.evaluate(&context);
             let Err(EvaluationError::Failed(words)) = answer else {
                 panic!("{source}: {answer:?}")

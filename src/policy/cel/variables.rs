@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What rules may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,7 +16,8 @@ pub(in crate::policy) enum Variable {
 use Variable::{Anomalies, History, Namespace, Now, Refs, Request, Requester, Service};
 
 /// All of them.
-const ALL: [Variable; 8] = [Anomalies, History, Namespace, Now, Refs, Request, Requester, Service];
+pub(super) const ALL: [Variable; 8] =
+    [Anomalies, History, Namespace, Now, Refs, Request, Requester, Service];
 
 impl Variable {
     pub(super) fn of(name: &str) -> Option<Self> {
@@ -96,24 +97,81 @@ const HISTORY: &[&str] = &[
 /// The members of `request.claims`.
 pub(super) const CLAIMS: &[&str] = &["consumer", "environment", "purpose"];
 
-/// The variables that an expression reads.
+/// The variables that expressions read, and which members of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::policy) struct Reads(BTreeSet<Variable>);
+pub(in crate::policy) struct Reads(BTreeMap<Variable, Members>);
+
+/// What is read of a variable, or of the elements of one that is a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Members {
+    /// These alone.
+    Only(BTreeSet<&'static str>),
+    /// Whatever there is: the whole of it is copied, compared or looked into in a way that nobody follows here.
+    All,
+}
+
+impl Members {
+    pub(super) fn include(&self, member: &str) -> bool {
+        match self {
+            Self::Only(members) => members.contains(member),
+            Self::All => true,
+        }
+    }
+
+    fn add(&mut self, others: &Self) {
+        match (&mut *self, others) {
+            (Self::Only(members), Self::Only(others)) => members.extend(others),
+            _ => *self = Self::All,
+        }
+    }
+}
 
 impl Reads {
+    /// It is there or not, or has so many elements.
     pub(super) fn add(&mut self, variable: Variable) {
-        self.0.insert(variable);
+        self.add_members(variable, &Members::Only(BTreeSet::new()));
+    }
+
+    pub(super) fn add_member(&mut self, variable: Variable, member: &str) {
+        let known = variable.members().unwrap_or_default().iter().find(|known| **known == member);
+        let members = known.map_or(Members::All, |known| Members::Only([*known].into()));
+        self.add_members(variable, &members);
+    }
+
+    pub(super) fn add_whole(&mut self, variable: Variable) {
+        self.add_members(variable, &Members::All);
+    }
+
+    /// What the other reads as well.
+    pub(in crate::policy) fn add_all(&mut self, other: &Self) {
+        for (variable, members) in &other.0 {
+            self.add_members(*variable, members);
+        }
+    }
+
+    fn add_members(&mut self, variable: Variable, members: &Members) {
+        match self.0.get_mut(&variable) {
+            Some(known) => known.add(members),
+            None => {
+                self.0.insert(variable, members.clone());
+            }
+        }
+    }
+
+    /// What is read of a variable; nothing of one that is not.
+    pub(super) fn of(&self, variable: Variable) -> Option<&Members> {
+        self.0.get(&variable)
     }
 
     /// Whether an answer may be otherwise in a while, whatever anybody does.
     pub(in crate::policy) fn is_transient(&self) -> bool {
-        self.0.iter().any(|variable| variable.is_transient())
+        self.0.keys().any(|variable| variable.is_transient())
     }
 
     /// Whether it may be otherwise for no other reason than that time passes: what is unusual about a request is
     /// settled when it is decided on first.
     pub(in crate::policy) fn is_timed(&self) -> bool {
-        self.0.iter().any(|variable| matches!(variable, History | Now | Service))
+        self.0.keys().any(|variable| matches!(variable, History | Now | Service))
     }
 }
 
