@@ -1,35 +1,12 @@
-//! A server of two hosts, one of which fails or lags behind; one whose authority changes; and one that is down when
-//! the operator starts.
+//! A server of two hosts, one of which fails; one whose authority changes; and one that is down when the operator
+//! starts.
 
-use std::time::Instant;
-
-use portcullis::api::{ALLOWED_HOSTS_ANNOTATION, Reason, Source};
-use portcullis::settings::Settings;
-use portcullis_test_support::connect_dev::{
-    ConnectDev, ContentVersions, FaultSpec, ItemSpec, StateSpec,
-};
-use portcullis_test_support::k8s_openapi::api::core::v1::Secret;
-use portcullis_test_support::kube::Api;
-use portcullis_test_support::kube::api::{Patch, PatchParams};
+use portcullis::api::{Reason, Source};
+use portcullis_test_support::connect_dev::{ConnectDev, FaultSpec, ItemSpec, StateSpec};
 use portcullis_test_support::{Bed, Seen, wait};
 use serde_json::json;
 
-use super::{
-    API, DB, ITEM, LIST, Says, VAULTS, asked, calls, decided, fresh, is_quiet, most_calls, says,
-    server_says, set, status,
-};
-
-/// Gives the bed's server a second host of the same account, which may have the token, too.
-async fn second_host(bed: &Bed) -> ConnectDev {
-    let second = bed.connect.replica().unwrap();
-    let (one, two) = (bed.connect.url(), second.url());
-    let tokens: Api<Secret> = Api::namespaced(bed.client.clone(), &bed.operator_namespace);
-    let allowed =
-        json!({"metadata": {"annotations": {ALLOWED_HOSTS_ANNOTATION: format!("{one},{two}")}}});
-    tokens.patch("connect-token", &PatchParams::default(), &Patch::Merge(allowed)).await.unwrap();
-    bed.patch_server(json!({"spec": {"hosts": [{"url": one}, {"url": two}]}})).await;
-    second
-}
+use super::{API, DB, Says, calls, decided, fresh, is_quiet, says, server_says, set, status};
 
 async fn active_host(bed: &Bed, expected: &str) {
     wait::until(&format!("{expected} to be the active host"), wait::WAIT, async || {
@@ -42,7 +19,7 @@ async fn active_host(bed: &Bed, expected: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_first_host_is_down_the_second_one_serves_and_no_longer() {
     let bed = Bed::new("fh-over").await;
-    let second = second_host(&bed).await;
+    let second = bed.second_host().await;
     let operator = bed.operator().await;
     bed.request_data("good", &[("k", DB)]).await;
     says(&bed, "good", Says::SYNCED).await;
@@ -81,7 +58,7 @@ async fn while_the_first_host_is_down_the_second_one_serves_and_no_longer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn polls_alone_tell_which_host_answers() {
     let bed = Bed::new("fh-polls").await;
-    let second = second_host(&bed).await;
+    let second = bed.second_host().await;
     let operator = bed.operator().await;
     bed.request_data("good", &[("k", DB)]).await;
     says(&bed, "good", Says::SYNCED).await;
@@ -102,7 +79,7 @@ async fn polls_alone_tell_which_host_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_of_the_first_host_is_not_taken_to_the_second_one() {
     let bed = Bed::new("fh-refused").await;
-    let second = second_host(&bed).await;
+    let second = bed.second_host().await;
     let operator = bed.operator().await;
     bed.request_data("good", &[("k", DB)]).await;
     says(&bed, "good", Says::SYNCED).await;
@@ -120,138 +97,6 @@ async fn a_refusal_of_the_first_host_is_not_taken_to_the_second_one() {
     bed.connect.clear_faults();
     says(&bed, "good", Says::SYNCED).await;
     assert_eq!(bed.secret("good").await, good);
-    operator.stop().await;
-}
-
-/// A host that is behind the other one answers: nothing goes back until that has lasted, and then it is believed.
-async fn lags(name: &str, versions: ContentVersions) {
-    let bed = Bed::new(name).await;
-    bed.connect.set_content_versions(versions);
-    let settings = Settings { refusal_confirm: wait::WAIT / 3, ..Settings::for_tests() };
-    let second = second_host(&bed).await;
-    let operator = bed.operator_with(settings).await;
-    let (former, rotated) = (bed.value("orders-db", "password"), fresh(&bed, "rotated"));
-    bed.request_data("good", &[("k", DB)]).await;
-    says(&bed, "good", Says::SYNCED).await;
-    set(&bed, "orders-db", &rotated);
-    bed.wait_value("good", "k", &rotated).await;
-    says(&bed, "good", Says::SYNCED).await;
-    let history = bed.observe_secrets().await;
-    bed.connect.stop();
-    second.reset_requests();
-    let began = Instant::now();
-    // Whoever is new gets what is known to be newer, and what the other host has as new as ever.
-    bed.request_data("same", &[("k", DB)]).await;
-    bed.request_data("new", &[("k", API)]).await;
-    says(&bed, "new", Says::SYNCED).await;
-    bed.wait_value("same", "k", &rotated).await;
-    let polled = async || {
-        let polls = second.requests().route(VAULTS);
-        if polls >= 3 { Ok(()) } else { Err(format!("{polls} polls")) }
-    };
-    wait::until("the second host to be polled", wait::WAIT, polled).await;
-    assert!(history.of("good").is_empty(), "it was touched before the lag was believed");
-    assert_eq!(bed.secret_values("good").await["k"], rotated);
-    // It may have been set back for good: then that is what 1Password holds.
-    for name in ["good", "same"] {
-        wait::until(&format!("{name} to be believed"), wait::LONGEST, async || {
-            let held = bed.secret_values(name).await;
-            (held["k"] == former).then_some(()).ok_or_else(|| "not yet".to_owned())
-        })
-        .await;
-    }
-    for name in ["good", "same"] {
-        says(&bed, name, Says::SYNCED).await;
-    }
-    let asked = second.requests();
-    let (polls, lists, items) = (asked.route(VAULTS), asked.route(LIST), asked.route(ITEM));
-    assert!(lists <= polls + 3, "{lists} lists in {polls} polls");
-    assert!(items <= most_calls(3, began.elapsed()), "{items} items in {:?}", began.elapsed());
-    // The next version has the number of one that was met before, and is another.
-    let again = fresh(&bed, "again");
-    second.set_field("services", "orders-db", "password", &again).unwrap();
-    for name in ["good", "same"] {
-        bed.wait_value(name, "k", &again).await;
-        says(&bed, name, Says::SYNCED).await;
-    }
-    operator.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_item_that_is_older_than_the_list_says_is_never_believed() {
-    let bed = Bed::new("fh-older").await;
-    let second = second_host(&bed).await;
-    let operator = bed.operator().await;
-    bed.request_data("good", &[("k", DB)]).await;
-    says(&bed, "good", Says::SYNCED).await;
-    // The first host lists what is new and gives no item any more; the second one gives what was.
-    bed.connect.fault(FaultSpec::new(status(500)).on(ITEM));
-    let rotated = fresh(&bed, "rotated");
-    set(&bed, "orders-db", &rotated);
-    wait::until("the second host to be asked often", wait::LONGEST, async || {
-        let asked = second.requests().route(ITEM);
-        if asked >= 3 { Ok(()) } else { Err(format!("{asked} times")) }
-    })
-    .await;
-    let confirm = Settings::for_tests().refusal_confirm;
-    let history = bed.observe_secrets().await;
-    wait::throughout("the Secret as it was", confirm * 3, async || {
-        if history.of("good").is_empty() { Ok(()) } else { Err("it was touched".to_owned()) }
-    })
-    .await;
-    says(&bed, "good", Says::kept(Reason::InvalidResponse)).await;
-    bed.connect.clear_faults();
-    bed.wait_value("good", "k", &rotated).await;
-    says(&bed, "good", Says::SYNCED).await;
-    operator.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_lags_behind_puts_no_old_value_back_until_it_is_believed() {
-    lags("fh-lags", ContentVersions::Everywhere).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_lags_behind_is_told_by_its_items_where_vaults_have_no_versions() {
-    lags("fh-lags-items", ContentVersions::Nowhere).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_catches_up_before_it_is_believed_changes_nothing() {
-    let bed = Bed::new("fh-catches").await;
-    let settings = Settings { refusal_confirm: wait::LONGEST * 10, ..Settings::for_tests() };
-    let second = second_host(&bed).await;
-    let operator = bed.operator_with(settings).await;
-    let rotated = fresh(&bed, "rotated");
-    bed.request_data("good", &[("k", DB)]).await;
-    says(&bed, "good", Says::SYNCED).await;
-    set(&bed, "orders-db", &rotated);
-    bed.wait_value("good", "k", &rotated).await;
-    says(&bed, "good", Says::SYNCED).await;
-    let history = bed.observe_secrets().await;
-    // The first host says no list of vaults, but gives items: both are met in turns.
-    bed.connect.fault(FaultSpec::new(status(503)).on(VAULTS));
-    second.reset_requests();
-    let polled = async |times| {
-        wait::until("the second host to be polled", wait::WAIT, async || {
-            let polls = second.requests().route(VAULTS);
-            if polls >= times { Ok(()) } else { Err(format!("{polls} polls")) }
-        })
-        .await;
-    };
-    polled(4).await;
-    bed.connect.clear_faults();
-    bed.connect.reset_requests();
-    asked(&bed, VAULTS, 2).await;
-    second.sync_from(&bed.connect);
-    bed.connect.stop();
-    second.reset_requests();
-    polled(4).await;
-    says(&bed, "good", Says::SYNCED).await;
-    assert!(history.of("good").is_empty(), "{:?}", history.of("good").len());
-    let later = fresh(&bed, "later");
-    second.set_field("services", "orders-db", "password", &later).unwrap();
-    bed.wait_value("good", "k", &later).await;
     operator.stop().await;
 }
 
@@ -301,7 +146,7 @@ async fn a_replaced_authority_is_an_outage_until_the_spec_has_the_new_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_starts_while_every_host_is_down_decides_nothing_and_writes_nothing() {
     let bed = Bed::new("fh-start").await;
-    let second = second_host(&bed).await;
+    let second = bed.second_host().await;
     let operator = bed.operator().await;
     bed.request_data("good", &[("k", DB)]).await;
     says(&bed, "good", Says::SYNCED).await;

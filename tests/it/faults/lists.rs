@@ -159,3 +159,20 @@ async fn a_list_that_says_503_and_when_to_come_back_hurts_its_vault_alone() {
     )
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_many_wait_for_is_asked_for_once() {
+    let bed = Bed::new("fl-many").await;
+    let slow = FaultKind::Latency(Duration::from_millis(700));
+    bed.connect.fault(FaultSpec::new(slow).on(LIST));
+    let operator = bed.operator().await;
+    let names: Vec<String> = (0..20).map(|n| format!("orders-{n}")).collect();
+    for name in &names {
+        bed.request_data(name, &[("k", DB)]).await;
+    }
+    for name in &names {
+        says(&bed, name, Says::SYNCED).await;
+    }
+    assert_eq!(bed.connect.requests().route(LIST), 1);
+    operator.stop().await;
+}

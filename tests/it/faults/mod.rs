@@ -5,6 +5,7 @@ mod changes;
 mod crowd;
 mod hosts;
 mod items;
+mod lags;
 mod lists;
 mod presence;
 mod refusals;

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use portcullis::api::{CredentialRequest, Reason};
+use portcullis::api::{CredentialRequest, REFRESH_ANNOTATION, Reason};
 use portcullis_test_support::Bed;
 use portcullis_test_support::connect_dev::{FaultKind, FaultSpec};
+use serde_json::json;
 
 use super::{API, DB, Says, is_quiet, says, server_says, status, versions};
 
@@ -221,5 +222,23 @@ async fn a_slow_server_is_waited_for_and_is_not_in_trouble() {
     }
     let asked = bed.connect.requests();
     assert_eq!(asked.route(super::ITEM), 3, "{:?}", asked.by_route);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_polled_seldom_is_asked_often_while_it_fails() {
+    let bed = Bed::new("fs-seldom").await;
+    bed.patch_server(json!({"spec": {"pollInterval": "1h"}})).await;
+    let operator = bed.operator().await;
+    bed.request_data("good", &[("k", DB)]).await;
+    says(&bed, "good", Says::SYNCED).await;
+    bed.connect.stop();
+    let refresh = json!({"metadata": {"annotations": {REFRESH_ANNOTATION: "now"}}});
+    bed.patch_server(refresh).await;
+    server_says(&bed, "Reachable", "False ConnectUnavailable").await;
+    says(&bed, "good", Says::kept(Reason::ConnectUnavailable)).await;
+    bed.connect.restart().unwrap();
+    server_says(&bed, "Ready", "True Connected").await;
+    says(&bed, "good", Says::SYNCED).await;
     operator.stop().await;
 }

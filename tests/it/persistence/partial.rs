@@ -1,12 +1,13 @@
 //! Records that do not hold all that is kept, and those that cannot be read.
 
 use portcullis::api::Reason;
+use portcullis::settings::Settings;
 use portcullis_test_support::connect_dev::{FaultKind, FaultSpec, ItemSpec};
 use portcullis_test_support::k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role};
 use portcullis_test_support::kube::ResourceExt as _;
 use portcullis_test_support::kube::api::{DeleteParams, Patch, PatchParams};
 use portcullis_test_support::kube::{Api, Client};
-use portcullis_test_support::{Bed, condition, wait};
+use portcullis_test_support::{Bed, OperatorOptions, condition, wait};
 use serde_json::{Value, json};
 
 use super::{
@@ -262,5 +263,44 @@ async fn what_was_not_kept_is_not_gone_when_the_server_answers_after_a_restart()
         let reasons: Vec<&str> = history.iter().map(|h| h.reason.as_str()).collect();
         assert!(!reasons.contains(&"ItemNotFound"), "{reasons:?}");
     }
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_not_believed_is_asked_for_once_a_poll_by_whoever_misses_an_item() {
+    let bed = keeping("keep-lags").await;
+    let second = bed.second_host().await;
+    let folder = KeyFolder::new(&bed);
+    let operator = folder.operator(&bed).await;
+    bed.request_data("good", &[("k", "op://services/orders-db/password")]).await;
+    wait_synced(&bed, "good").await;
+    let before = epoch(&bed, "services").await;
+    let rotated = format!("{}-rotated", bed.canary());
+    bed.connect.set_field("services", "orders-db", "password", &rotated).unwrap();
+    bed.wait_value("good", "k", &rotated).await;
+    wait_record(&bed, "services", before).await;
+    operator.stop().await;
+    bed.connect.stop();
+
+    // The other host lists what was, and what it lists besides is not in the record.
+    let settings = Settings { refusal_confirm: wait::LONGEST * 10, ..Settings::for_tests() };
+    let options =
+        OperatorOptions { settings, cache_keys: folder.keys(), ..OperatorOptions::default() };
+    second.reset_requests();
+    let operator = bed.operator_of(options).await;
+    wait_persisted(&operator, "read", 1.0).await;
+    for n in 0..5 {
+        let reference = "op://services/orders-api/password";
+        bed.request_data(&format!("new-{n}"), &[("k", reference)]).await;
+    }
+    wait::until("the second host to be polled", wait::WAIT, async || {
+        let polls = second.requests().route("GET /v1/vaults");
+        if polls >= 5 { Ok(()) } else { Err(format!("{polls} polls")) }
+    })
+    .await;
+    let asked = second.requests();
+    let (polls, lists) = (asked.route("GET /v1/vaults"), asked.route("GET /v1/vaults/{v}/items"));
+    assert!((1..=polls + 2).contains(&lists), "{lists} lists in {polls} polls");
+    assert_eq!(bed.secret_values("good").await["k"], rotated);
     operator.stop().await;
 }

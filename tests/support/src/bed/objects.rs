@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use connect_dev::ConnectDev;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use portcullis::api::{ConnectServer, CredentialPolicy};
+use portcullis::api::{ALLOWED_HOSTS_ANNOTATION, ConnectServer, CredentialPolicy};
 use serde_json::{Value, json};
 
 use super::Bed;
@@ -106,6 +107,22 @@ impl Bed {
             .patch(&self.server, &PatchParams::default(), &Patch::Merge(&patch))
             .await;
         patched.expect("the ConnectServer can be changed")
+    }
+
+    /// Gives the bed's ConnectServer a second host of the same account as it is now, which may have the token, too.
+    ///
+    /// # Panics
+    /// When there can be none.
+    pub async fn second_host(&self) -> ConnectDev {
+        let second = self.connect.replica().expect("a replica starts");
+        let (one, two) = (self.connect.url(), second.url());
+        let tokens: Api<Secret> = Api::namespaced(self.client.clone(), &self.operator_namespace);
+        let allowed = json!({"metadata": {"annotations": {ALLOWED_HOSTS_ANNOTATION: format!("{one},{two}")}}});
+        let params = PatchParams::default();
+        let allowed = tokens.patch("connect-token", &params, &Patch::Merge(allowed)).await;
+        allowed.expect("the token's Secret can be changed");
+        self.patch_server(json!({"spec": {"hosts": [{"url": one}, {"url": two}]}})).await;
+        second
     }
 
     /// Replaces the access rows of the bed's ConnectServer.
