@@ -27,6 +27,11 @@ pub struct CredentialRequestStatus {
     /// What the Secret holds and where it came from; never a value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncStatus>,
+    /// The audit record, as the operator seals it, by which the Secret is being deleted. Gone as soon as the end of
+    /// that is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub deleting: Option<String>,
     /// The last 10 decisions and changes, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]

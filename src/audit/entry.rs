@@ -39,7 +39,7 @@ pub struct Entry<'a> {
     /// The id of the intent that this closes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closes: Option<&'a str>,
-    /// Why nothing was written after an intent.
+    /// Why nothing was written after an intent, or is read and written for now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
     /// The time since work on the request began.
@@ -59,6 +59,8 @@ pub enum Kind {
     Write,
     /// Nothing was changed after an intent.
     Failed,
+    /// From here on a grant that stands is not refreshed, since rules of what passes say so.
+    Held,
     /// Denials that were too many to be written one by one.
     Merged,
     /// Records that could not be written, where the operator was told to go on without.
@@ -74,6 +76,7 @@ impl Kind {
             Self::Intent => "intent",
             Self::Write => "write",
             Self::Failed => "failed",
+            Self::Held => "held",
             Self::Merged => "merged",
             Self::Lost => "lost",
         }
@@ -285,10 +288,22 @@ impl<'a> Entry<'a> {
         Self { failure: Some(failure), ..self }
     }
 
+    /// The grant of a decision that stands, and is not refreshed for now.
+    #[must_use]
+    pub fn held(self, why: &str) -> Self {
+        Self { kind: Kind::Held, grounds: None, failure: Some(why.to_owned()), ..self }
+    }
+
     /// With the time since work on the request began.
     #[must_use]
     pub fn after(self, time: Duration) -> Self {
         Self { duration_ms: u64::try_from(time.as_millis()).ok(), ..self }
+    }
+
+    /// What is told of a request without a decision.
+    #[must_use]
+    pub fn told(request: &'a RequestFacts) -> Self {
+        Self::new(Kind::Write, request)
     }
 
     /// A write that nobody recorded when it was made: what its Secret tells of it. `item_versions` is the

@@ -3,17 +3,12 @@
 
 use super::reconcile::Reconciler;
 use super::subject::Subject;
-use crate::api::{Outcome, Reason, Source};
+use crate::api::{ConditionType, Outcome, Reason, Source};
 use crate::audit::{Entry, Kind, SecretLine, is_later};
 use crate::index::ObjectKey;
-use crate::policy::{Decision, Facts, Grant, RequestFacts, Unconfirmed};
+use crate::policy::{Decision, Facts, Grant, Hold, RequestFacts, Unconfirmed};
 use crate::secret::{AUDIT_RECORD, ITEM_VERSIONS, Receipt, SecretChange, WriteError, Written};
 use crate::status::{Problem, restates};
-
-/// A Secret that was deleted again.
-const TAKEN_BACK: &str = "taken back";
-/// A Secret that went with a denial.
-const DELETED: &str = "deleted";
 
 impl Reconciler {
     pub(super) async fn audit_grant(
@@ -55,6 +50,24 @@ impl Reconciler {
             metrics.rule_failed(&factor.policy, &factor.rule);
         }
         Ok(record)
+    }
+
+    /// Records that refreshes are held from now on, once for all of them.
+    pub(super) async fn audit_hold(
+        &self,
+        subject: &Subject<'_>,
+        hold: &Hold,
+    ) -> Result<Option<String>, Problem> {
+        let conditions = subject.status.iter().flat_map(|s| &s.conditions);
+        let mut synced = conditions.filter(|c| c.type_ == ConditionType::Synced.as_str());
+        if synced.any(|c| c.reason == Reason::HeldByPolicy.as_str()) {
+            return Ok(None);
+        }
+        let entry = Entry::decision(&hold.facts.request, Some(&hold.facts), &hold.decision)
+            .held(&hold.why)
+            .after(subject.started.elapsed());
+        let record = self.audit.record(&entry).await;
+        record.map_err(|error| Problem::heals(Reason::AuditFailed, error.to_string()))
     }
 
     /// Records that the Secret of a grant is about to be changed.
@@ -143,115 +156,8 @@ impl Reconciler {
         self.audit_change(subject.key, &facts.request, entry, change).await?
     }
 
-    /// Deletes a Secret that was created under a grant that had been withdrawn by then, and records it.
-    /// Says whether it is settled: gone, or not the one that was written.
-    pub(super) async fn take_back(
-        &self,
-        key: &ObjectKey,
-        written: &Written,
-        request: &RequestFacts,
-        facts: Option<&Facts>,
-        decision: &Decision,
-    ) -> bool {
-        let uid = &written.receipt.secret_uid;
-        let secret = SecretLine {
-            name: &request.secret_name,
-            uid: Some(uid),
-            change: TAKEN_BACK,
-            source: None,
-            token: None,
-        };
-        let entry = || Entry::decision(request, facts, decision);
-        let intent = match self.audit.record(&entry().about(Kind::Intent, secret)).await {
-            Ok(intent) => intent,
-            Err(error) => {
-                tracing::error!(request = %key, %error, "a Secret written under a withdrawn grant stays for now");
-                return false;
-            }
-        };
-        let intent = intent.as_deref();
-        match self
-            .secrets
-            .take_back(&ObjectKey::new(&key.namespace, &request.secret_name), written)
-            .await
-        {
-            Ok(true) => {
-                let change = Change { uid, change: TAKEN_BACK, source: written.source, intent };
-                self.audit_change(key, request, entry(), change).await;
-                true
-            }
-            Ok(false) => {
-                let entry = entry()
-                    .about(Kind::Failed, SecretLine { change: "none", ..secret })
-                    .closing(intent)
-                    .failing("it was gone, or another one".to_owned());
-                if let Err(error) = self.audit.record(&entry).await {
-                    tracing::error!(request = %key, %error, "the end of an intent was not recorded");
-                }
-                true
-            }
-            Err(error) => {
-                tracing::error!(request = %key, %error, "a Secret written under a withdrawn grant stays for now");
-                false
-            }
-        }
-    }
-
-    /// Deletes a request's Secret, if it is the operator's own, and records it. Says whether it is gone.
-    pub(super) async fn delete_secret(
-        &self,
-        subject: &Subject<'_>,
-        facts: Option<&Facts>,
-        decision: &Decision,
-    ) -> Result<bool, Problem> {
-        let request = &subject.request;
-        let secret = SecretLine {
-            name: &request.secret_name,
-            uid: None,
-            change: DELETED,
-            source: None,
-            token: None,
-        };
-        let entry = || Entry::decision(request, facts, decision).after(subject.started.elapsed());
-        let intent = self.audit.record(&entry().about(Kind::Intent, secret)).await;
-        let intent =
-            intent.map_err(|error| Problem::heals(Reason::AuditFailed, error.to_string()))?;
-        let key = ObjectKey::new(&subject.key.namespace, &request.secret_name);
-        let receipt = subject.receipt.as_ref();
-        match self.secrets.delete(&key, &request.name, &subject.signer, receipt).await {
-            Ok(Some(uid)) => {
-                let source = subject.status.as_ref().and_then(|s| s.sync.as_ref());
-                let source = source.map_or(Source::Connect, |sync| sync.source);
-                let intent = intent.as_deref();
-                let change = Change { uid: &uid, change: DELETED, source, intent };
-                self.audit_change(subject.key, request, entry(), change).await;
-                Ok(true)
-            }
-            result => {
-                let (why, problem) = match result {
-                    Err(error) => {
-                        let why = format!(
-                            "the request is denied, and Secret {} was not deleted: {error}",
-                            request.secret_name
-                        );
-                        (why.clone(), Err(Problem::heals(Reason::WriteFailed, why)))
-                    }
-                    Ok(_) => ("it was gone, or not the operator's".to_owned(), Ok(false)),
-                };
-                let entry = entry()
-                    .about(Kind::Failed, SecretLine { change: "none", ..secret })
-                    .closing(intent.as_deref())
-                    .failing(why);
-                if let Err(error) = self.audit.record(&entry).await {
-                    tracing::error!(request = %subject.key, %error, "the end of an intent was not recorded");
-                }
-                problem
-            }
-        }
-    }
-
     /// Records a change of the Secret, and counts it. Nothing when it was not recorded.
-    async fn audit_change(
+    pub(super) async fn audit_change(
         &self,
         key: &ObjectKey,
         request: &RequestFacts,
@@ -276,9 +182,15 @@ impl Reconciler {
         }
     }
 
+    /// Closes what an operator before this one began on the request and did not tell the end of.
+    pub(super) async fn close_intents(&self, subject: &Subject<'_>) -> Result<(), Problem> {
+        self.close_intent(subject).await?;
+        self.close_deletion(subject).await
+    }
+
     /// Closes the intent that the Secret names, if nothing says that it is closed: a write of ours whose end was
     /// not recorded, since the operator ended or the API server's answer was lost.
-    pub(super) async fn close_intent(&self, subject: &Subject<'_>) -> Result<(), Problem> {
+    async fn close_intent(&self, subject: &Subject<'_>) -> Result<(), Problem> {
         let Some(intent) = self.named_intent(subject) else { return Ok(()) };
         // An earlier one was closed before that: somebody put an old Secret back.
         let told = subject.receipt.as_ref().map(|r| r.record.clone()).unwrap_or_default();
@@ -320,7 +232,7 @@ impl Reconciler {
     }
 
     /// The intent by which the Secret was written last, as it says itself and we can prove.
-    fn named_intent(&self, subject: &Subject<'_>) -> Option<String> {
+    pub(super) fn named_intent(&self, subject: &Subject<'_>) -> Option<String> {
         let (namespace, name) = (&subject.key.namespace, &subject.entry.secret_name);
         let secret = self.knowledge.index.secret(&ObjectKey::new(namespace, name))?;
         let text = secret.annotations.get(AUDIT_RECORD)?;
@@ -329,9 +241,9 @@ impl Reconciler {
 }
 
 /// A change of a Secret.
-struct Change<'a> {
-    uid: &'a str,
-    change: &'static str,
-    source: Source,
-    intent: Option<&'a str>,
+pub(super) struct Change<'a> {
+    pub(super) uid: &'a str,
+    pub(super) change: &'static str,
+    pub(super) source: Source,
+    pub(super) intent: Option<&'a str>,
 }

@@ -4,6 +4,7 @@
 mod audited;
 mod cache_keys;
 mod circumstances;
+mod deletions;
 mod dispatch;
 mod examine;
 mod looks;

@@ -60,7 +60,7 @@ impl Reconciler {
                 return self.record(key, &entry, report, None, Then::Done).await;
             }
         };
-        if let Err(problem) = self.close_intent(&subject).await {
+        if let Err(problem) = self.close_intents(&subject).await {
             let has_secret = self.has_good_secret(&subject).await;
             let report = self.report(&entry, None, has_secret, Next::Failed(problem), None);
             return self.record(key, &entry, report, None, Then::Retry).await;

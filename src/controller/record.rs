@@ -28,6 +28,8 @@ pub(super) struct Memory {
     pub(super) created: Option<(Written, Instant)>,
     /// The intent that was closed last, until a receipt says so.
     pub(super) closed: Option<String>,
+    /// What status notes of a deletion whose end was recorded, until it does not any more.
+    pub(super) settled: Option<String>,
 }
 
 impl Memory {
@@ -36,6 +38,7 @@ impl Memory {
             && self.lagging.is_none()
             && self.created.is_none()
             && self.closed.is_none()
+            && self.settled.is_none()
     }
 }
 
@@ -56,6 +59,7 @@ impl Reconciler {
             next,
             record,
             refreshed: None,
+            settled: None,
         }
     }
 
@@ -69,6 +73,7 @@ impl Reconciler {
         then: Then,
     ) -> Then {
         self.metrics.reconciled(reason_of(&report.next));
+        let report = Report { settled: self.with_memory(key, |m| m.settled.clone()), ..report };
         let mut entry = entry.clone();
         for _ in 0..4 {
             match self.statuses.write(key, &entry, &report).await {
@@ -78,6 +83,7 @@ impl Reconciler {
                     self.with_memory(key, |m| {
                         m.created = created.or(m.created.take());
                         m.closed = m.closed.take().filter(|_| !has_receipt);
+                        m.settled = None;
                     });
                     return then;
                 }

@@ -91,9 +91,13 @@ impl Reconciler {
             }
             None => {
                 self.metrics.decisions.held();
+                let held = match self.audit_hold(subject, hold).await {
+                    Ok(held) => held,
+                    Err(problem) => return Ended::failed(problem, Then::Retry),
+                };
                 Ended {
                     next: Next::Failed(Problem::held(why)),
-                    record,
+                    record: held.or(record),
                     change: SecretChange::None,
                     created: None,
                     then: Then::Done,

@@ -63,6 +63,14 @@ pub enum ApiError {
     Unreachable,
 }
 
+impl ApiError {
+    /// Whether it is known that nothing was done: an answer that did not come says neither.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        !matches!(self, Self::TimedOut | Self::Unreachable)
+    }
+}
+
 /// Writes objects. Cheap to clone.
 #[derive(Clone)]
 pub struct KubeIo {

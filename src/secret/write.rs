@@ -119,7 +119,7 @@ impl WriteError {
     /// Whether it is known that nothing was written: an answer that did not come says neither.
     #[must_use]
     pub fn is_certain(&self) -> bool {
-        !matches!(self, Self::Api(_, ApiError::TimedOut | ApiError::Unreachable))
+        !matches!(self, Self::Api(_, error) if !error.is_certain())
     }
 
     /// The condition's reason.
@@ -231,26 +231,28 @@ impl SecretWriter {
         signer: &Signer,
         receipt: Option<&Receipt>,
     ) -> Result<Option<String>, ApiError> {
+        // What is gone after a call whose answer was lost, that call deleted.
+        let mut unanswered = None;
         let mut result = Ok(None);
         for _ in 0..3 {
             let metadata = self.io.secret_metadata(key).await?;
-            let Some(entry) = metadata.as_ref().and_then(SecretEntry::from_meta) else {
-                return Ok(None);
-            };
-            match state_of(Some(&entry), key, request, signer, receipt) {
-                SecretState::Intact | SecretState::Touched => {}
-                SecretState::Absent | SecretState::Unproven | SecretState::Foreign => {
-                    return Ok(None);
-                }
-            }
+            let entry = metadata.as_ref().and_then(SecretEntry::from_meta);
+            let state = state_of(entry.as_ref(), key, request, signer, receipt);
+            let is_ours = matches!(state, SecretState::Intact | SecretState::Touched);
+            let Some(entry) = entry.filter(|_| is_ours) else { return Ok(unanswered) };
             let expected = Expected {
                 uid: entry.uid.to_string(),
                 resource_version: entry.resource_version.to_string(),
             };
             result = match self.io.delete_secret(key, &expected).await {
                 Ok(()) => return Ok(Some(expected.uid)),
-                Err(ApiError::NotFound) => return Ok(None),
-                Err(error) => Err(error),
+                Err(ApiError::NotFound) => return Ok(unanswered),
+                Err(error) => {
+                    if !error.is_certain() {
+                        unanswered = Some(expected.uid);
+                    }
+                    Err(error)
+                }
             };
         }
         result
@@ -266,20 +268,23 @@ impl SecretWriter {
             uid: written.receipt.secret_uid.clone(),
             resource_version: written.receipt.resource_version.to_string(),
         };
+        // What is gone after a call whose answer was lost, that call deleted.
+        let mut is_unanswered = false;
         let mut result = Ok(false);
         for _ in 0..3 {
             result = match self.io.delete_secret(key, &expected).await {
                 Ok(()) => return Ok(true),
-                Err(ApiError::NotFound) => return Ok(false),
+                Err(ApiError::NotFound) => return Ok(is_unanswered),
                 Err(error) => Err(error),
             };
+            is_unanswered |= result.as_ref().is_err_and(|error| !error.is_certain());
             // Somebody labelled it meanwhile, or the answer was lost.
             let Ok(secret) = self.io.secret(key).await else { continue };
             match secret.and_then(|s| SecretEntry::from_meta(&s.metadata)) {
                 Some(entry) if *entry.uid == *expected.uid => {
                     expected.resource_version = entry.resource_version.to_string();
                 }
-                Some(_) | None => return Ok(false),
+                Some(_) | None => return Ok(is_unanswered),
             }
         }
         result

@@ -29,6 +29,8 @@ pub struct Report {
     pub record: Option<String>,
     /// The request for a refresh that was acted on.
     pub refreshed: Option<String>,
+    /// What the status before notes of a deletion whose end is recorded by now.
+    pub settled: Option<String>,
 }
 
 /// How a reconcile ended.
@@ -146,6 +148,7 @@ pub fn compose(
         conditions: conditions(previous, report),
         decision,
         sync,
+        deleting: previous.deleting.clone().filter(|note| report.settled.as_ref() != Some(note)),
         history: Vec::new(),
     };
     let record = history_record(previous, &status, report);

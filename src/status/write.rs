@@ -19,6 +19,24 @@ impl StatusWriter {
         Self { io, index }
     }
 
+    /// Notes in the status that the Secret is about to be deleted, and by which audit record.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] when the request is not the one that the entry tells of any more.
+    pub async fn note_deletion(
+        &self,
+        key: &ObjectKey,
+        entry: &RequestEntry,
+        note: &str,
+    ) -> Result<(), ApiError> {
+        let operation = if entry.status().is_some() {
+            add("/status/deleting", &json!(note))
+        } else {
+            add("/status", &json!({"deleting": note}))
+        };
+        self.patch(key, entry, vec![operation]).await
+    }
+
     /// Brings the status to what the report says, if it does not say so already.
     ///
     /// # Errors
@@ -35,11 +53,20 @@ impl StatusWriter {
         if record.is_none() && previous.as_ref() == Some(&status) {
             return Ok(());
         }
+        let operations = operations(previous.as_ref(), entry.history_len, &status, record.as_ref());
+        self.patch(key, entry, operations).await
+    }
+
+    async fn patch(
+        &self,
+        key: &ObjectKey,
+        entry: &RequestEntry,
+        operations: Vec<Value>,
+    ) -> Result<(), ApiError> {
         let expected = Expected {
             uid: entry.uid.to_string(),
             resource_version: entry.resource_version.to_string(),
         };
-        let operations = operations(previous.as_ref(), entry.history_len, &status, record.as_ref());
         let view = self.io.patch_request_status(key, &expected, operations).await?;
         self.index.observe_request(key, &view);
         Ok(())
@@ -53,36 +80,42 @@ fn operations(
     status: &CredentialRequestStatus,
     record: Option<&HistoryRecord>,
 ) -> Vec<Value> {
-    let add = |path: &str, value: Value| json!({"op": "add", "path": path, "value": value});
     let Some(previous) = previous else {
         let mut first = status.clone();
         first.history = record.cloned().into_iter().collect();
-        return vec![add("/status", json!(first))];
+        return vec![add("/status", &json!(first))];
     };
     let mut operations = vec![
-        add("/status/observedGeneration", json!(status.observed_generation)),
-        add("/status/conditions", json!(status.conditions)),
+        add("/status/observedGeneration", &json!(status.observed_generation)),
+        add("/status/conditions", &json!(status.conditions)),
     ];
     if let Some(refreshed) = &status.last_handled_refresh_request {
-        operations.push(add("/status/lastHandledRefreshRequest", json!(refreshed)));
+        operations.push(add("/status/lastHandledRefreshRequest", &json!(refreshed)));
     }
     if let Some(decision) = &status.decision {
-        operations.push(add("/status/decision", json!(decision)));
+        operations.push(add("/status/decision", &json!(decision)));
     }
     if let Some(sync) = &status.sync {
-        operations.push(add("/status/sync", json!(sync)));
+        operations.push(add("/status/sync", &json!(sync)));
     } else if previous.sync.is_some() {
         operations.push(json!({"op": "remove", "path": "/status/sync"}));
     }
+    if status.deleting.is_none() && previous.deleting.is_some() {
+        operations.push(json!({"op": "remove", "path": "/status/deleting"}));
+    }
     if let Some(record) = record {
         if history_len == 0 {
-            operations.push(add("/status/history", json!([record])));
+            operations.push(add("/status/history", &json!([record])));
         } else {
-            operations.push(add("/status/history/-", json!(record)));
+            operations.push(add("/status/history/-", &json!(record)));
             for _ in HISTORY_LIMIT..=history_len {
                 operations.push(json!({"op": "remove", "path": "/status/history/0"}));
             }
         }
     }
     operations
+}
+
+fn add(path: &str, value: &Value) -> Value {
+    json!({"op": "add", "path": path, "value": value})
 }

@@ -194,7 +194,7 @@ impl Summary {
                 served.last = record.time;
             }
         }
-        if matches!(&*secret.change, "taken back" | "deleted") {
+        if matches!(&*secret.change, "taken back" | "deleted" | "gone") {
             self.holders.remove(&key);
             return;
         }

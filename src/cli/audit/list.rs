@@ -24,7 +24,7 @@ pub(super) struct List {
     /// With this outcome, such as Denied.
     #[arg(long)]
     outcome: Option<String>,
-    /// Of this kind: decision, intent, write, failed, merged, lost.
+    /// Of this kind: decision, intent, write, failed, held, merged, lost.
     #[arg(long)]
     kind: Option<String>,
     /// About this item: its id or title, alone or as vault/item.

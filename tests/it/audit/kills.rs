@@ -16,7 +16,7 @@ use crate::program::Program;
 
 const ITEM: &str = "GET /v1/vaults/{v}/items/{i}";
 
-fn records(path: &Path) -> Vec<Value> {
+pub(super) fn records(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

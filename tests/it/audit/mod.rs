@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod commands;
+mod erased;
 mod kills;
 mod lines;
 #[cfg(feature = "otlp")]

@@ -28,6 +28,11 @@ async fn a_held_refresh_fetches_and_writes_nothing_until_the_hold_is_over() {
     assert_eq!(bed.secret("orders").await, secret);
     assert_eq!(bed.connect.requests().route(ITEM), fetched);
     assert!(operator.metric("portcullis_policy_holds_total", &[]) >= 1.0);
+    let held = operator.audit.of("held", "orders");
+    assert_eq!(held.len(), 1, "the first refresh that is held is recorded");
+    assert!(held[0]["failure"].as_str().unwrap().contains("the rule is at work"), "{held:?}");
+    assert_eq!(held[0]["decision"]["outcome"], "Allowed");
+    assert!(held[0]["items"][0]["title"] == "orders-db" && held[0]["secret"].is_null());
     // What is new is denied by the same rule, for it is no refresh.
     bed.request("new", |_| {}).await;
     wait_says(
@@ -46,6 +51,7 @@ async fn a_held_refresh_fetches_and_writes_nothing_until_the_hold_is_over() {
     bed.wait_value("orders", "password", &rotated).await;
     wait_says(&bed, "orders", &SYNCED).await;
     wait_says(&bed, "new", &SYNCED).await;
+    assert_eq!(operator.audit.of("held", "orders").len(), 1);
     operator.stop().await;
 }
 
