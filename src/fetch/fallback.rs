@@ -158,3 +158,84 @@ fn wipe(secret: &mut Secret) {
         value.0.zeroize();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const VAULT: &str = "vvvvvvvvvvvvvvvvvvvvvvvvvv";
+    const ITEM: &str = "iiiiiiiiiiiiiiiiiiiiiiiiii";
+    /// The id of another item, and the title of this one: whoever may write in the vault may give it.
+    const OTHER: &str = "oooooooooooooooooooooooooo";
+
+    fn mapped(reference: &str) -> ConnectServerSpec {
+        serde_json::from_value(json!({
+            "hosts": [{"url": "https://connect.internal"}],
+            "tokenSecretRef": {"name": "connect-token", "key": "token"},
+            "access": [],
+            "fallback": {"environment": [{"ref": reference, "variable": "DB_PASSWORD"}]},
+        }))
+        .unwrap()
+    }
+
+    fn reference(vault: &str, title: &str, section: Option<&str>) -> ResolvedReference {
+        ResolvedReference {
+            key: "password".to_owned(),
+            item: ItemIdentity {
+                vault_id: VAULT.into(),
+                item_id: ITEM.into(),
+                vault_name: vault.into(),
+                title: title.into(),
+            },
+            version: 1,
+            environment: None,
+            class: String::new(),
+            type_: "".into(),
+            section: section.map(str::to_owned),
+            field: "password".to_owned(),
+            wanted: Wanted::Value,
+        }
+    }
+
+    #[test]
+    fn a_map_means_what_a_reference_means_by_names_or_ids() {
+        for (spelled, is_meant) in [
+            ("op://infra/db/password".to_owned(), true),
+            ("op://infra/db/PASSWORD".to_owned(), true),
+            (format!("op://{VAULT}/{ITEM}/password"), true),
+            (format!("op://infra/{ITEM}/password"), true),
+            ("op://infra/other/password".to_owned(), false),
+            ("op://other/db/password".to_owned(), false),
+            ("op://infra/db/username".to_owned(), false),
+            ("op://infra/db/main/password".to_owned(), false),
+            (format!("op://infra/{OTHER}/password"), false),
+        ] {
+            let spec = mapped(&spelled);
+            let found = variable_of(&spec, &reference("infra", "db", None));
+            assert_eq!(found.is_some(), is_meant, "{spelled}");
+        }
+        let spec = mapped("op://infra/db/Main/password");
+        assert_eq!(
+            variable_of(&spec, &reference("infra", "db", Some("main"))),
+            Some("DB_PASSWORD")
+        );
+        assert_eq!(variable_of(&spec, &reference("infra", "db", None)), None);
+    }
+
+    #[test]
+    fn what_has_the_id_of_another_for_its_name_does_not_get_what_is_mapped_to_that_one() {
+        let by_item = mapped(&format!("op://infra/{OTHER}/password"));
+        assert_eq!(variable_of(&by_item, &reference("infra", OTHER, None)), None);
+        let by_vault = mapped(&format!("op://{OTHER}/db/password"));
+        assert_eq!(variable_of(&by_vault, &reference(OTHER, "db", None)), None);
+    }
+
+    #[test]
+    fn a_variable_holds_a_value_and_nothing_that_is_said_of_it() {
+        let spec = mapped("op://infra/db/password");
+        let kind = ResolvedReference { wanted: Wanted::Type, ..reference("infra", "db", None) };
+        assert_eq!(variable_of(&spec, &kind), None);
+    }
+}

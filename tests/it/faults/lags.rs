@@ -201,6 +201,10 @@ async fn a_lag_that_outages_interrupt_is_not_believed() {
     says(&bed, "good", Says::SYNCED).await;
     set(&bed, "orders-db", &rotated);
     bed.wait_value("good", "k", &rotated).await;
+    let added = ItemSpec::new("added").field("password", &fresh(&bed, "added"));
+    bed.connect.add_item("services", added).unwrap();
+    bed.request_data("added", &[("k", "op://services/added/password")]).await;
+    says(&bed, "added", Says::SYNCED).await;
     let history = bed.observe_secrets().await;
     bed.connect.stop();
     let began = Instant::now();
@@ -213,6 +217,9 @@ async fn a_lag_that_outages_interrupt_is_not_believed() {
         server_says(&bed, "Reachable", "True Connected").await;
     }
     assert!(history.of("good").is_empty(), "an old value was put back");
+    let said = bed.get_request("added").await.status.unwrap().history;
+    let missed = said.iter().find(|h| h.reason == Reason::ItemNotFound.as_str());
+    assert!(missed.is_none(), "a list of what was is believed: {said:?}");
     bed.wait_value("good", "k", &former).await;
     operator.stop().await;
 }

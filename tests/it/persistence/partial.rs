@@ -274,6 +274,7 @@ async fn a_list_that_is_not_believed_is_asked_for_once_a_poll_by_whoever_misses_
     let operator = folder.operator(&bed).await;
     bed.request_data("good", &[("k", "op://services/orders-db/password")]).await;
     wait_synced(&bed, "good").await;
+    wait_record(&bed, "services", 0).await;
     let before = epoch(&bed, "services").await;
     let rotated = format!("{}-rotated", bed.canary());
     bed.connect.set_field("services", "orders-db", "password", &rotated).unwrap();
