@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 
 use super::attempt::Seen;
 use super::vaults::{self, VaultLedgers};
+use super::weigh::Attempts;
 use super::{Attempt, Installation, Limits, NotedOutcome, Profile, note, profile};
 use crate::api::{Moment, RebuildCause, Rebuilt};
 
@@ -17,6 +18,7 @@ use crate::api::{Moment, RebuildCause, Rebuilt};
 pub struct Profiles {
     by_namespace: BTreeMap<Arc<str>, Profile>,
     vaults: VaultLedgers,
+    pub(super) attempts: Attempts,
 }
 
 impl Profiles {

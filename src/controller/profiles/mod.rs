@@ -1,7 +1,6 @@
 //! Past behaviour: kept in memory, looked at and added to under one lock, and stored as AccessProfiles in the
 //! operator's namespace, signed.
 
-mod attempts;
 mod observe;
 mod store;
 
@@ -11,14 +10,13 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::behavior::{self, Anomaly, Attempt, History, Installation, Limits, NotedOutcome, Seen};
+use crate::behavior::{self, Attempt, History, Installation, Limits, NotedOutcome, Seen};
 use crate::kube_io::{ApiError, Expected, KubeIo};
 use crate::policy::Verdict;
 use crate::secret::MasterKeys;
 use crate::settings::Settings;
 use crate::status::EventSink;
 use crate::telemetry::Metrics;
-use attempts::Attempts;
 
 pub(super) use store::keep;
 
@@ -58,7 +56,6 @@ pub(super) struct Place {
 struct State {
     known: behavior::Profiles,
     rows: HashMap<Arc<str>, Row>,
-    attempts: Attempts,
     epoch: u64,
 }
 
@@ -145,41 +142,21 @@ impl Profiles {
         decide: impl FnOnce(Seen) -> Verdict,
     ) -> Verdict {
         let mut state = self.lock();
-        let mut seen = state.known.look(attempt, &self.installation, &self.limits);
-        let before = state.attempts.get(&attempt.uid, &attempt.spec);
-        let was_granted = before.is_some_and(|before| before.granted);
-        let found = before.map(|before| before.anomalies.clone());
-        // What was denied before a restart is no other attempt after it.
-        let is_new = before.is_none() && !state.known.was_denied(attempt);
-        let mut news = Vec::new();
-        match found {
-            // It is the same attempt: what was found unusual about it is not news the second time, nor usual.
-            Some(found) if was_granted => seen.anomalies = found,
-            // What waits meets all that was granted since, and keeps what was found by then.
-            Some(found) => {
-                let is_known = |a: &Anomaly| found.iter().any(|known| known.detector == a.detector);
-                news.extend(seen.anomalies.iter().filter(|a| !is_known(a)).cloned());
-                seen.anomalies = found;
-                seen.anomalies.extend(news.iter().cloned());
-            }
-            None if is_new => news.clone_from(&seen.anomalies),
-            None => {}
-        }
-        let verdict = decide(seen.clone());
-        let Some(outcome) = noted(&verdict) else { return verdict };
-        let granted = matches!(outcome, NotedOutcome::Granted { .. });
-        for anomaly in &news {
+        let weighed = state.known.weigh(attempt, &self.installation, &self.limits, |seen| {
+            let verdict = decide(seen);
+            let outcome = noted(&verdict);
+            (verdict, outcome)
+        });
+        for anomaly in &weighed.news {
             self.metrics.decisions.anomaly(anomaly.detector.as_str());
         }
-        if is_new || (granted && !was_granted) {
-            state.known.note(attempt, outcome, &seen, attempt.at);
+        if weighed.is_noted {
             state.row(&attempt.namespace).noted += 1;
-            if granted && seen.history.new_items > 0 {
-                state.row(OVER_ALL).noted += 1;
-            }
         }
-        state.attempts.put(&attempt.uid, &attempt.spec, seen.anomalies, granted || was_granted);
-        verdict
+        if weighed.has_new_items {
+            state.row(OVER_ALL).noted += 1;
+        }
+        weighed.verdict
     }
 
     /// What rules may know of the past of a namespace where nobody attempts anything.
@@ -210,7 +187,7 @@ impl Profiles {
 
     /// Forgets attempts that are over.
     pub(super) fn prune(&self) {
-        self.lock().attempts.prune();
+        self.lock().known.forget_attempts(chrono::Utc::now());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

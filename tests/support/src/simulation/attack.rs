@@ -1,7 +1,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
+use portcullis::api::Outcome;
 
 use super::month::namespace;
-use super::site::{Site, Verdict, at, item};
+use super::site::{Site, at, item};
 
 /// How many items the vault has that is to be emptied.
 pub const TARGET_ITEMS: usize = 200;
@@ -51,7 +52,7 @@ pub struct Loot {
     pub before_alert: Option<usize>,
     /// Items before an attempt was denied or deferred.
     pub before_stop: Option<usize>,
-    /// Items in all, with every item tried once.
+    /// Items in all, with every item asked for once; those among them that waited until the rate allowed them.
     pub in_all: usize,
 }
 
@@ -120,26 +121,28 @@ impl Attack {
             };
             let consumer = (self == Self::FreshConsumers).then(|| format!("consumer-{first}"));
             // Shifted, so that no namespace asks for the one item that it has.
-            let items = (first..first + size)
+            let items: Vec<_> = (first..first + size)
                 .map(|n| item(vault, environment, (n + NAMESPACES / 2) % TARGET_ITEMS))
                 .collect();
             let of = (&*namespace, &*request);
-            let (anomalies, verdict) = site.ask(at, of, consumer.as_deref(), items);
+            loot.in_all += site.wait_until(at);
+            let (anomalies, outcome) = site.ask(at, of, consumer.as_deref(), &items);
             if anomalies > 0 {
                 loot.before_anomaly.get_or_insert(loot.in_all);
             }
-            match verdict {
-                Verdict::Allowed => loot.in_all += size,
-                Verdict::Alerted => {
+            match outcome {
+                Outcome::Allowed => loot.in_all += size,
+                Outcome::Alerted => {
                     loot.before_alert.get_or_insert(loot.in_all);
                     loot.in_all += size;
                 }
-                Verdict::Deferred | Verdict::Denied => {
+                Outcome::Deferred | Outcome::Denied => {
                     loot.before_alert.get_or_insert(loot.in_all);
                     loot.before_stop.get_or_insert(loot.in_all);
                 }
             }
         }
+        loot.in_all += site.wait_until(self.when(TARGET_ITEMS) + TimeDelta::days(30));
         loot
     }
 

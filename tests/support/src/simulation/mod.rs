@@ -11,4 +11,4 @@ mod site;
 
 pub use attack::{Attack, Loot, TARGET_ITEMS};
 pub use month::Month;
-pub use site::{Site, Tally, Verdict};
+pub use site::{Site, Tally};

@@ -133,7 +133,7 @@ impl Month {
     fn ask(&mut self, application: &Application, day: usize, hour: usize, minute: usize) {
         let of = (&*application.namespace(), &*application.name);
         let consumer = Some(&*application.name);
-        self.site.ask(at(day, hour, minute), of, consumer, application.items.clone());
+        self.site.ask(at(day, hour, minute), of, consumer, &application.items);
     }
 
     /// A new application each three days or so: today in development, then in staging, then in production.
@@ -146,7 +146,7 @@ impl Month {
         if self.random.happens(150) {
             let items = self.own_items(team, 0, 1..3);
             let namespace = namespace(team, 0);
-            self.site.refuse(at(day, 9, 0), (&namespace, &name), items.clone());
+            self.site.refuse(at(day, 9, 0), (&namespace, &name), &items);
             self.open(day, team, 0, name.clone(), items);
         } else {
             let items = self.own_items(team, 0, 2..5);
