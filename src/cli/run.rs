@@ -54,6 +54,10 @@ pub(super) struct Run {
     /// request. Without it, or while it is not in force, nobody counts as verified.
     #[arg(long, env = "PORTCULLIS_REQUESTED_BY_POLICY")]
     requested_by_policy: Option<String>,
+    /// The ValidatingAdmissionPolicies, each with a binding of the same name, that keep others from writing what is the
+    /// operator's to write, separated by commas. It says when one is not in force.
+    #[arg(long, env = "PORTCULLIS_ADMISSION_POLICIES", value_delimiter = ',')]
+    admission_policies: Vec<String>,
     /// How long after the installation it learns what is usual, such as 336h. What is unusual alerts by then, and
     /// neither denies nor defers.
     #[arg(long, env = "PORTCULLIS_LEARNING_PERIOD", default_value = "336h", value_parser = duration)]
@@ -150,6 +154,7 @@ impl Run {
             namespaces: self.namespaces.into_iter().filter(|n| !n.is_empty()).collect(),
             operator_namespace: self.operator_namespace,
             requested_by_policy: self.requested_by_policy,
+            admission_policies: self.admission_policies,
             delegates: self.delegates.into_iter().filter(|d| !d.is_empty()).collect(),
             proxy: if self.connect_proxy_from_environment {
                 Proxy::Environment

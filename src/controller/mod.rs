@@ -7,6 +7,7 @@ mod circumstances;
 mod deletions;
 mod dispatch;
 mod examine;
+mod guards;
 mod looks;
 mod outcome;
 mod policies;
@@ -75,6 +76,8 @@ pub struct OperatorConfig {
     pub delegates: Vec<String>,
     /// The admission policy by which the API server vouches for who wrote a request; without one nobody is known.
     pub requested_by_policy: Option<String>,
+    /// The admission policies that stand guard; the operator says when one is not in force.
+    pub admission_policies: Vec<String>,
     /// What stands between the operator and Connect.
     pub proxy: Proxy,
     /// Where the keys of the cache come from.
@@ -153,6 +156,7 @@ impl Operator {
             operator_namespace,
             delegates,
             requested_by_policy,
+            admission_policies,
             proxy,
             cache_keys,
             environment,
@@ -263,6 +267,12 @@ impl Operator {
             metrics.clone(),
             starting.gate.add(),
             move || requeue_all(&index, &queue),
+        ));
+        starting.tasks.spawn(guards::watch(
+            admission_policies,
+            io.clone(),
+            settings.guard_interval,
+            metrics.clone(),
         ));
         starting.watch_profiles(&operator_namespace, &profiles);
         let namespaces_of = starting.index.clone();

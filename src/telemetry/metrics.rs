@@ -36,6 +36,7 @@ pub struct Metrics {
     oldest_wait: Gauge<f64, AtomicU64>,
     panics: Counter,
     requester_guard: Gauge,
+    admission_policies: Family<GuardLabels, Gauge>,
     events_dropped: Counter,
     /// Decisions, and what they are weighed by.
     pub decisions: DecisionMetrics,
@@ -73,6 +74,11 @@ struct CallLabels {
 struct HostLabels {
     server: String,
     host: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct GuardLabels {
+    policy: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -120,6 +126,7 @@ impl Metrics {
             oldest_wait: Gauge::default(),
             panics: Counter::default(),
             requester_guard: Gauge::default(),
+            admission_policies: Family::default(),
             events_dropped: Counter::default(),
             decisions: DecisionMetrics::new(),
             audit: AuditMetrics::new(),
@@ -194,6 +201,11 @@ impl Metrics {
             "requester_guard",
             "1 while the admission policy is in force that vouches for requesters",
             self.requester_guard.clone(),
+        );
+        registry.register(
+            "admission_policy_in_force",
+            "1 while the admission policy and its binding are there and deny",
+            self.admission_policies.clone(),
         );
         registry.register("reconcile_panics", "Reconciles that panicked", self.panics.clone());
         registry.register(
@@ -315,6 +327,12 @@ impl Metrics {
     pub fn stale_requests(&self, count: usize, oldest: Duration) {
         self.stale_requests.set(i64::try_from(count).unwrap_or(i64::MAX));
         self.oldest_stale.set(oldest.as_secs_f64());
+    }
+
+    /// Whether an admission policy is in force.
+    pub fn admission_policy(&self, policy: &str, is_in_force: bool) {
+        let labels = GuardLabels { policy: policy.to_owned() };
+        self.admission_policies.get_or_create(&labels).set(i64::from(is_in_force));
     }
 
     /// Whether the admission policy is in force that vouches for requesters.

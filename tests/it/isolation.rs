@@ -34,6 +34,7 @@ pub(crate) async fn operator_in_with(
     let config = OperatorConfig {
         delegates: Vec::new(),
         requested_by_policy: None,
+        admission_policies: Vec::new(),
         proxy: Proxy::None,
         cache_keys: CacheKeys::Ephemeral,
         environment: Arc::new(|_| None),

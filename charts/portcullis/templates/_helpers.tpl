@@ -82,3 +82,12 @@ annotations:
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The names of the admission policies that stand guard, as JSON; each has a binding of the same name. */}}
+{{- define "portcullis.admissionPolicies" -}}
+{{- $names := list "requested-by" "status" "profiles" "namespaces" "definitions" -}}
+{{- if .Values.admission.requireUse }}{{ $names = append $names "use" }}{{ end -}}
+{{- $policies := list -}}
+{{- range $names }}{{ $policies = append $policies (printf "%s-%s" (include "portcullis.fullname" $) .) }}{{ end -}}
+{{- toJson $policies -}}
+{{- end -}}

@@ -15,10 +15,10 @@ two together; the tests run the operator with exactly these. */}}
   resources: [operators]
   verbs: [act]
 {{- if .Values.admission.create }}
-# Whether the policy is there by which the API server vouches for who wrote a request.
+# Whether the policies are in force that stand guard, and by which the API server vouches for who wrote a request.
 - apiGroups: [admissionregistration.k8s.io]
   resources: [validatingadmissionpolicies, validatingadmissionpolicybindings]
-  resourceNames: [{{ printf "%s-requested-by" (include "portcullis.fullname" .) | quote }}]
+  resourceNames: {{ include "portcullis.admissionPolicies" . }}
   verbs: [get]
 {{- end }}
 # Names and labels of namespaces: facts that access rows and policies select by. Only metadata is read.

@@ -126,6 +126,60 @@ async fn a_request_says_who_asked_for_it_and_nobody_else() {
     operator.stop().await;
 }
 
+/// Waits until the operator says of each of these policies whether it is in force.
+async fn wait_in_force(operator: &TestOperator, expected: &[(&str, f64)]) {
+    wait::until(&format!("{expected:?} in force"), wait::WAIT, async || {
+        let says = |policy: &str| {
+            operator.metric("portcullis_admission_policy_in_force", &[("policy", policy)])
+        };
+        let found: Vec<_> = expected.iter().map(|(policy, _)| (*policy, says(policy))).collect();
+        if found == expected { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_says_when_an_admission_policy_is_missing_or_does_not_deny() {
+    let cluster = Cluster::start().await.unwrap();
+    let bed = Bed::on(&cluster, "admission-guards").await;
+    furnish(&bed, &[]).await;
+    let names = [
+        "portcullis-requested-by",
+        "portcullis-status",
+        "portcullis-profiles",
+        "portcullis-namespaces",
+        "portcullis-definitions",
+    ];
+    // As the chart names them to the operator, all that it makes.
+    let deployment = helm_template(&["--show-only", "templates/deployment.yaml"], "").await.ok();
+    assert!(
+        deployment.contains(&format!("--admission-policies={}\n", names.join(","))),
+        "{deployment}"
+    );
+    let options = OperatorOptions {
+        admission_policies: names.map(str::to_owned).into(),
+        ..OperatorOptions::default()
+    };
+    let operator = bed.operator_of(options).await;
+    let mut expected = names.map(|name| (name, 1.0));
+    wait_in_force(&operator, &expected).await;
+    let binding = "validatingadmissionpolicybinding";
+    let _ = bed.kubectl(&["delete", binding, "portcullis-status"]).await.ok();
+    let _ = bed.kubectl(&["delete", "validatingadmissionpolicy", "portcullis-profiles"]).await.ok();
+    let warns = r#"{"spec": {"validationActions": ["Warn"]}}"#;
+    let patch = ["patch", binding, "portcullis-namespaces", "--type=merge", "--patch", warns];
+    let _ = bed.kubectl(&patch).await.ok();
+    for (name, is) in &mut expected {
+        if matches!(*name, "portcullis-status" | "portcullis-profiles" | "portcullis-namespaces") {
+            *is = 0.0;
+        }
+    }
+    wait_in_force(&operator, &expected).await;
+    furnish(&bed, &[]).await;
+    wait_in_force(&operator, &names.map(|name| (name, 1.0))).await;
+    operator.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_stamped_with_who_wrote_its_spec_where_it_names_nobody_new() {
     let cluster = Cluster::start().await.unwrap();

@@ -27,6 +27,8 @@ pub struct OperatorOptions {
     pub delegates: Vec<String>,
     /// The admission policy that vouches for who wrote a request.
     pub requested_by_policy: Option<String>,
+    /// The admission policies that stand guard.
+    pub admission_policies: Vec<String>,
     /// The variables of its environment.
     pub environment: BTreeMap<String, String>,
     /// Where its audit records go, if not to [`TestOperator::audit`].
@@ -42,6 +44,7 @@ impl Default for OperatorOptions {
             cache_keys: CacheKeys::Ephemeral,
             delegates: Vec::new(),
             requested_by_policy: None,
+            admission_policies: Vec::new(),
             namespaces: Vec::new(),
             environment: BTreeMap::new(),
             audit: None,
@@ -134,6 +137,7 @@ impl Bed {
             operator_namespace: self.operator_namespace.clone(),
             delegates: options.delegates,
             requested_by_policy: options.requested_by_policy,
+            admission_policies: options.admission_policies,
             proxy: Proxy::None,
             cache_keys: options.cache_keys,
             environment: Arc::new(move |name| options.environment.get(name).cloned()),
