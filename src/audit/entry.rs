@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::SecondsFormat;
 use serde::Serialize;
 
 use super::grounds::Grounds;
@@ -140,6 +141,8 @@ pub struct DecisionLine<'a> {
     risk_score: i32,
     digest: &'a str,
     message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again_at: Option<String>,
     factors: Vec<FactorLine<'a>>,
 }
 
@@ -208,6 +211,7 @@ impl<'a> DecisionLine<'a> {
             risk_score: decision.risk_score,
             digest: &decision.digest,
             message: &decision.message,
+            again_at: decision.again_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
             factors: decision
                 .factors
                 .iter()

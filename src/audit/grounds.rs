@@ -127,7 +127,7 @@ impl Record {
                     Some(Anomaly { detector, message: a.message.clone() })
                 });
                 let anomalies = anomalies.collect::<Option<_>>()?;
-                Some(Transient { now, anomalies, history, service })
+                Some(Transient { now, anomalies, history, service, lasts: Transient::LASTS })
             }
             _ => None,
         };

@@ -1,6 +1,6 @@
 //! What a request is weighed by besides facts: the occasion, and what passes.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::examine::Knowledge;
 use crate::api::Occasion;
@@ -29,8 +29,9 @@ impl Knowledge {
         let policies = self.policies.set();
         let now = chrono::Utc::now();
         let service = service_facts(view);
+        let lasts = TimeDelta::from_std(self.settings.redecide_interval).unwrap_or(TimeDelta::MAX);
         let circumstances = |occasion, anomalies, history| {
-            let transient = Transient { now, anomalies, history, service };
+            let transient = Transient { now, anomalies, history, service, lasts };
             Circumstances { occasion, transient: Some(transient) }
         };
         match weighing {

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Instant, SystemTime};
 
+use chrono::Utc;
+
 use super::circumstances::Weighing;
 use super::examine::{Examined, Knowledge, Upstream};
 use super::outcome::{Behind, Delivered, Ended, Stop, Unended, basis, behind, unwritten};
@@ -115,14 +117,15 @@ impl Reconciler {
             | Next::Served(..)
             | Next::Suspended => false,
         };
-        let is_timed = decision.as_ref().is_some_and(|decision| decision.is_timed);
+        let again_at = decision.as_ref().and_then(|decision| decision.again_at);
         let mut report = self.report(&entry, decision, has_secret, outcome.next, outcome.record);
         // What stood in for an answer is none: it is asked for until there is one.
         if let Next::Synced(_) = report.next {
             report.refreshed = entry.refresh_requested.as_deref().map(str::to_owned);
         }
         let then = match outcome.then {
-            Then::Done if is_timed => Then::At(self.knowledge.settings.redecide_interval),
+            Then::Done => again_at
+                .map_or(Then::Done, |at| Then::At((at - Utc::now()).to_std().unwrap_or_default())),
             then => then,
         };
         let then = self.record(key, &entry, report, outcome.created, then).await;

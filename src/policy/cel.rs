@@ -7,6 +7,7 @@ mod cost;
 mod elements;
 mod failure;
 mod functions;
+mod members;
 mod variables;
 
 use kube_cel::cel::{IdedExpr, Program, Value};

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
+
 use super::cel::{FactsContext, Functions, Reads};
 use super::digest::Digest;
 use super::set::{CompiledPolicy, applies, matches_reference};
@@ -33,8 +35,9 @@ pub struct Decision {
     /// Equal for equal inputs: the spec, the resolved items, their environments, who asked, the access rows and
     /// policies that matched, and what came of the rules that read nothing else. What passes is not in it.
     pub digest: String,
-    /// Whether it is to be taken again in a while, though nothing else changes: rules read what passes.
-    pub is_timed: bool,
+    /// When it is to be taken again, though nothing else changes: rules read what is otherwise in a while. Nothing
+    /// where they do not, or were not asked.
+    pub again_at: Option<DateTime<Utc>>,
 }
 
 /// The request is refused.
@@ -269,7 +272,10 @@ fn score(
             recommendations: sum.recommendations,
             message,
             digest: digest.clone().finish(),
-            is_timed: weighed.iter().any(Weighed::is_timed),
+            again_at: transient
+                .as_ref()
+                .filter(|_| weighed.iter().any(Weighed::is_timed))
+                .and_then(|transient| transient.now.checked_add_signed(transient.lasts)),
         }
     };
     let whole = Sum::of(&weighed, on, Counting::Whole);
@@ -319,7 +325,7 @@ fn refused(reason: Reason, message: String, mut digest: Digest) -> Decision {
         recommendations: Vec::new(),
         message,
         digest: digest.finish(),
-        is_timed: false,
+        again_at: None,
     }
 }
 

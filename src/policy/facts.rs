@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -160,6 +160,13 @@ pub struct Transient {
     pub history: History,
     /// How the server is.
     pub service: ServiceFacts,
+    /// How long an answer is good for that rests on this.
+    pub lasts: TimeDelta,
+}
+
+impl Transient {
+    /// How long it lasts where nobody says otherwise.
+    pub const LASTS: TimeDelta = TimeDelta::minutes(1);
 }
 
 /// A server as policy sees it: the variable `service` of rules, by these names in camel case.

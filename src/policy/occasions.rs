@@ -77,8 +77,13 @@ fn a_rule_that_defers_lets_the_request_wait() {
     let deferred = verdict(&busy, &[("p", one(rules()))]);
     let decision = deferred.decision();
     assert_eq!((decision.outcome, decision.reason), (Outcome::Deferred, Reason::Deferred));
-    assert!(decision.is_timed);
+    assert_eq!(decision.again_at, Some(transient().now + Transient::LASTS));
     assert!(matches!(grant(rules()), Verdict::Granted(_)));
+    // A rule of durable facts, or of what is settled at the first decision, is asked no second time.
+    for settled in ["refs.size() > 100", "anomalies.size() > 3"] {
+        let granted = grant(vec![effective("rule", settled, Effect::Deny)]);
+        assert_eq!(granted.decision().again_at, None, "{settled}");
+    }
     let deny = vec![
         effective("rate", "history.newItemsLastHour > 100", Effect::Defer),
         effective("no", "true", Effect::Deny),
@@ -231,17 +236,18 @@ fn any_rule() -> impl Strategy<Value = PolicyRule> {
         (1..=100).prop_map(|score| (Some(score), None)),
         Just((None, Some(Effect::Alert))),
         Just((None, Some(Effect::Deny))),
+        Just((None, Some(Effect::Defer))),
     ];
+    // One that defers reads what passes, or it does not compile.
+    let passes = |when: &str| ["now", "anomalies", "history"].iter().any(|v| when.contains(v));
     let on = prop_oneof![
         Just(None),
         Just(Some(vec![Occasion::Grant])),
         Just(Some(vec![Occasion::Refresh])),
     ];
-    (when, weight, on).prop_map(|(when, (score, effect), on)| PolicyRule {
-        score,
-        effect,
-        occasions: on,
-        ..effective("any", when, Effect::Alert)
+    (when, weight, on).prop_map(move |(when, (score, effect), on)| {
+        let when = if effect == Some(Effect::Defer) && !passes(when) { NIGHT } else { when };
+        PolicyRule { score, effect, occasions: on, ..effective("any", when, Effect::Alert) }
     })
 }
 

@@ -46,6 +46,7 @@ pub(super) fn transient() -> Transient {
         anomalies: Vec::new(),
         history: History::default(),
         service: ServiceFacts { reachable: true, seconds_since_answer: 3 },
+        lasts: Transient::LASTS,
     }
 }
 

@@ -106,6 +106,42 @@ async fn audited(bed: &Bed, program: &Program) -> Vec<(String, String)> {
     places
 }
 
+/// What the commands for people say of requests, and of one that is planned.
+async fn explained(bed: &Bed, requests: &[&str]) -> Vec<(String, String)> {
+    let folder = std::env::temp_dir().join(format!("{}-explained", bed.class));
+    std::fs::create_dir(&folder).unwrap();
+    let (kubeconfig, file) = (folder.join("kubeconfig"), folder.join("request.yaml"));
+    let admin = portcullis_test_support::Cluster::shared().await.kubeconfig_path();
+    std::fs::copy(admin, &kubeconfig).unwrap();
+    let planned = json!({
+        "apiVersion": "portcullis.dev/v1alpha1", "kind": "CredentialRequest",
+        "metadata": {"name": "planned"}, "spec": bed.spec(),
+    });
+    std::fs::write(&file, planned.to_string()).unwrap();
+    let table = "docs/cookbook/no-root-accounts.test.yaml";
+    let explains = requests.iter().flat_map(|name| [vec!["explain", name], vec!["refresh", name]]);
+    let all = explains.chain([
+        vec!["plan", "-f", file.to_str().unwrap()],
+        vec!["plan", "-o", "json", "-f", file.to_str().unwrap()],
+        vec!["policy", "test", "-f", table],
+    ]);
+    let places = all.map(|args| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.args(&args).current_dir(manifests::repository()).env("KUBECONFIG", &kubeconfig);
+        if args[0] != "policy" {
+            command.args(["--namespace", &bed.namespace]);
+        }
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(matches!(output.status.code(), Some(0 | 2)), "{args:?}: {said}");
+        (args.join(" "), said)
+    });
+    let places = places.collect();
+    std::fs::remove_dir_all(&folder).unwrap();
+    places
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_is_found_nowhere_but_in_the_data_of_its_secret() {
     let bed = Bed::new("nowhere").await;
@@ -186,6 +222,8 @@ async fn a_value_is_found_nowhere_but_in_the_data_of_its_secret() {
     needles.extend(base64_forms(&canary));
     let mut places = readable(&bed, &program).await;
     places.extend(audited(&bed, &program).await);
+    let names: Vec<&str> = failing.iter().map(|(name, ..)| *name).chain(["orders"]).collect();
+    places.extend(explained(&bed, &names).await);
     for (place, text) in &places {
         for needle in &needles {
             if let Some(at) = text.find(needle.as_str()) {

@@ -83,6 +83,7 @@ fn facts_of(
             anomalies: vec![Anomaly { detector: Detector::ALL[detector], message }],
             history: History { new_items: number, ..History::default() },
             service: ServiceFacts { reachable, seconds_since_answer: number },
+            lasts: Transient::LASTS,
         })
     });
     (facts, Decision { occasion, transient, ..decision(Outcome::Allowed) })

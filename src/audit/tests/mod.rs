@@ -43,7 +43,7 @@ fn decision(outcome: Outcome) -> Decision {
         outcome,
         transient: None,
         policies: Vec::new(),
-        is_timed: false,
+        again_at: None,
         reason: if outcome == Outcome::Denied { Reason::Denied } else { Reason::Allowed },
         risk_score: 30,
         factors: Vec::new(),

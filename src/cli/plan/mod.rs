@@ -138,6 +138,7 @@ impl Plan {
             anomalies: Vec::new(),
             history: History::default(),
             service: ServiceFacts { reachable: true, seconds_since_answer: 0 },
+            lasts: Transient::LASTS,
         };
         let (past, notes) = match around.past {
             Ok(past) => (Some(past), by_title(request)),

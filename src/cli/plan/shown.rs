@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use crate::audit::text::terminal;
@@ -18,6 +19,9 @@ pub(super) struct Shown {
     reason: &'static str,
     risk_score: i32,
     message: String,
+    /// When it would be taken again, since rules read what is otherwise in a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again_at: Option<DateTime<Utc>>,
     factors: Vec<ShownFactor>,
     recommendations: Vec<String>,
     policies: Vec<ShownPolicy>,
@@ -67,6 +71,7 @@ impl Shown {
             reason: decision.reason.as_str(),
             risk_score: decision.risk_score,
             message: message.clone(),
+            again_at: decision.again_at,
             factors: decision
                 .factors
                 .iter()
@@ -133,6 +138,10 @@ pub(super) fn text(shown: &Shown) -> String {
     }
     for recommendation in &shown.recommendations {
         let _ = writeln!(text, "  recommended: {}", terminal(recommendation));
+    }
+    if let Some(at) = shown.again_at {
+        let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let _ = writeln!(text, "  good until {at}: a rule reads what is otherwise in a while");
     }
     if !shown.fetches.is_empty() {
         let _ = writeln!(text, "  Secret {} would hold:", terminal(&shown.secret));

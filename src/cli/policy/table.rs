@@ -223,6 +223,7 @@ impl Case {
             service: self
                 .service
                 .unwrap_or(ServiceFacts { reachable: true, seconds_since_answer: 0 }),
+            lasts: Transient::LASTS,
         };
         Ok(Given {
             namespace: self.namespace.unwrap_or_else(|| "default".to_owned()),

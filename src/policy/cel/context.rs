@@ -3,14 +3,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use kube_cel::KubeCelExt as _;
-use kube_cel::cel::objects::{Key, Map};
-use kube_cel::cel::{Context, Value, to_value};
-use serde::Serialize;
+use kube_cel::cel::Context;
+use kube_cel::cel::common::types::{CelList, CelMap, CelMapKey, CelString, CelTimestamp};
+use kube_cel::cel::common::value::Val;
 
+use super::members::Object;
 use super::variables::{Members, Reads, Variable};
 use super::{elements, functions};
-use crate::behavior::Anomaly;
-use crate::policy::{Facts, NamespaceFacts, RequestFacts, Requester, ResolvedReference, Transient};
+use crate::behavior::{Anomaly, History};
+use crate::policy::{
+    Facts, NamespaceFacts, RequestFacts, Requester, ResolvedReference, ServiceFacts, Transient,
+};
 
 /// What rules call, and the regular expressions that were compiled for it. Made once for many decisions: there are so
 /// many functions that to name them takes longer than an ordinary decision.
@@ -32,13 +35,13 @@ impl fmt::Debug for Functions {
     }
 }
 
-/// The facts of one request in CEL's terms, as far as rules read them: the interpreter copies what it goes through, at
-/// each turn.
+/// The facts of one request in CEL's terms, as far as rules read them. They are made in the interpreter's own form: to
+/// convert them to it takes longer than to ask most rules.
 pub(in crate::policy) struct FactsContext<'f>(pub(super) Context<'f>);
 
 impl<'f> FactsContext<'f> {
-    /// What is absent or unknown reads as the empty string, so that rules need no `has()`. What is not read by `reads`
-    /// is not there.
+    /// What is absent or unknown reads as the empty string, so that rules need no `has()`. What is not in `reads` is
+    /// not there.
     pub(in crate::policy) fn new(
         functions: &'f Functions,
         facts: &Facts,
@@ -46,39 +49,39 @@ impl<'f> FactsContext<'f> {
         reads: &Reads,
     ) -> Self {
         let mut context = Self(functions.0.new_inner_scope());
-        let mut add = |variable: Variable, value: &dyn Fn(&Members) -> Option<Value>| {
-            // A variable that has no value stays undeclared, and a rule that reads it fails and denies.
-            if let Some(value) = reads.of(variable).and_then(value) {
-                context.0.add_variable_from_value(variable.name(), value);
-            }
-        };
-        add(Variable::Request, &|members| Some(request(&facts.request, members)));
-        add(Variable::Namespace, &|members| Some(namespace(&facts.namespace, members)));
-        add(Variable::Requester, &|members| Some(requester(facts.requester.as_ref(), members)));
-        add(Variable::Refs, &|members| {
-            Some(Value::from(
-                facts.references.iter().map(|r| reference(r, members)).collect::<Vec<_>>(),
-            ))
-        });
-        if let Some(Transient { now, anomalies, history, service }) = transient {
-            add(Variable::Now, &|_| Some(Value::Timestamp(now.fixed_offset())));
-            add(Variable::History, &|_| converted(history));
-            add(Variable::Service, &|_| converted(service));
-            add(Variable::Anomalies, &|members| {
-                let anomaly = |a: &Anomaly| {
-                    Object::of(members)
-                        .text("detector", a.detector.as_str())
-                        .text("message", &a.message)
-                        .finish()
-                };
-                Some(Value::from(anomalies.iter().map(anomaly).collect::<Vec<_>>()))
-            });
+        let requester_of = facts.requester.as_ref();
+        context.add(reads, Variable::Request, |m| request(&facts.request, m));
+        context.add(reads, Variable::Namespace, |m| namespace(&facts.namespace, m));
+        context.add(reads, Variable::Requester, |m| requester(requester_of, m));
+        context
+            .add(reads, Variable::Refs, |m| list(facts.references.iter().map(|r| reference(r, m))));
+        if let Some(Transient { now, anomalies, history: past, service: server, lasts: _ }) =
+            transient
+        {
+            let at = now.fixed_offset();
+            context.add(reads, Variable::Now, |_| Box::new(CelTimestamp::from(at)));
+            context.add(reads, Variable::History, |m| history(past, m));
+            context.add(reads, Variable::Service, |m| service(*server, m));
+            context
+                .add(reads, Variable::Anomalies, |m| list(anomalies.iter().map(|a| anomaly(a, m))));
         }
         context
     }
+
+    fn add(
+        &mut self,
+        reads: &Reads,
+        variable: Variable,
+        value: impl FnOnce(&Members) -> Box<dyn Val>,
+    ) {
+        let (Context::Root { variables, .. } | Context::Child { variables, .. }) = &mut self.0;
+        if let Some(members) = reads.of(variable) {
+            variables.insert(variable.name().to_owned(), value(members));
+        }
+    }
 }
 
-fn request(request: &RequestFacts, members: &Members) -> Value {
+fn request(request: &RequestFacts, members: &Members) -> Box<dyn Val> {
     Object::of(members)
         .text("namespace", &request.namespace)
         .text("name", &request.name)
@@ -94,25 +97,28 @@ fn request(request: &RequestFacts, members: &Members) -> Value {
         .finish()
 }
 
-fn namespace(namespace: &NamespaceFacts, members: &Members) -> Value {
+fn namespace(namespace: &NamespaceFacts, members: &Members) -> Box<dyn Val> {
     Object::of(members)
         .text("name", &namespace.name)
         .with("labels", || {
-            let labels = namespace.labels.iter();
-            let labels = labels.map(|(key, value)| (Key::from(key.as_str()), text(value)));
-            Value::Map(Map { map: Arc::new(labels.collect()) })
+            let label = |(key, value): (&String, &String)| {
+                let value: Box<dyn Val> = Box::new(CelString::from(value.as_str()));
+                (CelMapKey::String(key.as_str().into()), value)
+            };
+            let labels: HashMap<_, _> = namespace.labels.iter().map(label).collect();
+            Box::new(CelMap::from(labels))
         })
         .finish()
 }
 
-fn requester(requester: Option<&Requester>, members: &Members) -> Value {
+fn requester(requester: Option<&Requester>, members: &Members) -> Box<dyn Val> {
     Object::of(members)
         .text("name", requester.map(|r| r.name.as_str()).unwrap_or_default())
-        .with("verified", || Value::Bool(requester.is_some_and(|r| r.verified)))
+        .truth("verified", requester.is_some_and(|r| r.verified))
         .finish()
 }
 
-fn reference(reference: &ResolvedReference, members: &Members) -> Value {
+fn reference(reference: &ResolvedReference, members: &Members) -> Box<dyn Val> {
     Object::of(members)
         .text("key", &reference.key)
         .text("vault", &reference.item.vault_name)
@@ -127,37 +133,54 @@ fn reference(reference: &ResolvedReference, members: &Members) -> Value {
         .finish()
 }
 
-fn converted(value: &impl Serialize) -> Option<Value> {
-    to_value(value).ok()
+fn anomaly(anomaly: &Anomaly, members: &Members) -> Box<dyn Val> {
+    Object::of(members)
+        .text("detector", anomaly.detector.as_str())
+        .text("message", &anomaly.message)
+        .finish()
 }
 
-fn text(value: &str) -> Value {
-    Value::String(Arc::new(value.to_owned()))
+fn history(history: &History, members: &Members) -> Box<dyn Val> {
+    let History {
+        learning,
+        first_seen_seconds,
+        grants,
+        denials_last_day,
+        new_items_last_hour,
+        new_items,
+        vault_items_last_day,
+        vaults,
+        items,
+        seconds_since_last_grant,
+        average_risk,
+        max_risk,
+        anomalies,
+    } = *history;
+    Object::of(members)
+        .truth("learning", learning)
+        .number("firstSeenSeconds", first_seen_seconds)
+        .number("grants", grants)
+        .number("denialsLastDay", denials_last_day)
+        .number("newItemsLastHour", new_items_last_hour)
+        .number("newItems", new_items)
+        .number("vaultItemsLastDay", vault_items_last_day)
+        .number("vaults", vaults)
+        .number("items", items)
+        .number("secondsSinceLastGrant", seconds_since_last_grant)
+        .number("averageRisk", average_risk)
+        .number("maxRisk", max_risk)
+        .number("anomalies", anomalies)
+        .finish()
 }
 
-/// A map of those members that are read.
-struct Object<'m> {
-    members: &'m Members,
-    map: HashMap<Key, Value>,
+fn service(service: ServiceFacts, members: &Members) -> Box<dyn Val> {
+    let ServiceFacts { reachable, seconds_since_answer } = service;
+    Object::of(members)
+        .truth("reachable", reachable)
+        .number("secondsSinceAnswer", seconds_since_answer)
+        .finish()
 }
 
-impl<'m> Object<'m> {
-    fn of(members: &'m Members) -> Self {
-        Self { members, map: HashMap::new() }
-    }
-
-    fn text(self, name: &str, value: &str) -> Self {
-        self.with(name, || text(value))
-    }
-
-    fn with(mut self, name: &str, value: impl FnOnce() -> Value) -> Self {
-        if self.members.include(name) {
-            self.map.insert(Key::from(name), value());
-        }
-        self
-    }
-
-    fn finish(self) -> Value {
-        Value::Map(Map { map: Arc::new(self.map) })
-    }
+fn list(elements: impl Iterator<Item = Box<dyn Val>>) -> Box<dyn Val> {
+    Box::new(CelList::from(elements.collect::<Vec<_>>()))
 }

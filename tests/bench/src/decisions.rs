@@ -209,6 +209,7 @@ fn circumstances(anomalies: Vec<Anomaly>) -> anyhow::Result<Circumstances> {
             anomalies,
             history: History { grants: 7, items: 12, ..History::default() },
             service: ServiceFacts { reachable: true, seconds_since_answer: 3 },
+            lasts: Transient::LASTS,
         }),
     })
 }

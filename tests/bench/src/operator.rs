@@ -96,6 +96,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         operator_namespace: text("operatorNamespace"),
         delegates: Vec::new(),
         requested_by_policy: None,
+        admission_policies: Vec::new(),
         proxy: Proxy::None,
         cache_keys: CacheKeys::Ephemeral,
         environment: Arc::new(|_| None),

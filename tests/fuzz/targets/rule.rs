@@ -90,6 +90,7 @@ fn circumstances() -> Circumstances {
             anomalies: vec![anomaly(Detector::NewVault), anomaly(Detector::UnusualHour)],
             history: History { grants: 7, new_items: 3, items: 40, ..History::default() },
             service: ServiceFacts { reachable: true, seconds_since_answer: 3 },
+            lasts: Transient::LASTS,
         }),
     }
 }

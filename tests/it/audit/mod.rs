@@ -136,7 +136,7 @@ fn decision(outcome: Outcome, risk_score: i32, rule: &str) -> Decision {
         outcome,
         transient: None,
         policies: Vec::new(),
-        is_timed: false,
+        again_at: None,
         reason,
         risk_score,
         factors: vec![factor],

@@ -158,7 +158,8 @@ impl Site {
         let access = Access::of(&rows, &facts.namespace);
         let service = ServiceFacts { reachable: true, seconds_since_answer: 1 };
         let decide = |Seen { anomalies, history }| {
-            let transient = Some(Transient { now, anomalies, history, service });
+            let transient =
+                Some(Transient { now, anomalies, history, service, lasts: Transient::LASTS });
             let circumstances = Circumstances { occasion: Occasion::Grant, transient };
             let verdict = decide(facts.clone(), &circumstances, &access, &BASELINE);
             let decision = verdict.decision().clone();
