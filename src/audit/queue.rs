@@ -20,8 +20,8 @@ pub(super) struct Job {
     pub(super) fields: String,
     /// Whom to tell its id; whoever wanted to know may have gone.
     pub(super) told: Option<oneshot::Sender<String>>,
-    /// The request's UID and the digest of a denial, and how often it was met.
-    denial: Option<(Box<[String; 2]>, u64)>,
+    /// The request's UID, the digest and the reason of a denial, and how often it was met.
+    denial: Option<(Box<[String; 3]>, u64)>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -161,7 +161,8 @@ impl Queue {
     /// Hands over a denial. One that waits already, or one too many, is counted.
     pub(super) fn deny(&self, denial: Denial<'_>) -> Denied {
         let mut state = self.state();
-        let key = [denial.uid, denial.digest];
+        // What passes is in no digest: what waited a moment ago may be denied now.
+        let key = [denial.uid, denial.digest, denial.reason];
         let same = state.denials.iter_mut().find_map(|job| {
             job.denial.as_mut().filter(|(known, _)| **known == key).map(|(_, times)| times)
         });
@@ -282,9 +283,11 @@ mod tests {
             queue.deny(denial("shop", "u1", "d1"));
         }
         queue.deny(denial("shop", "u1", "d2"));
+        queue.deny(Denial { reason: "Deferred", ..denial("shop", "u1", "d1") });
         let fields: Vec<String> =
             queue.take().unwrap().into_iter().map(|job| job.into_fields().1).collect();
-        assert_eq!(fields, ["\"kind\":\"decision\",\"repeated\":3", "\"kind\":\"decision\""]);
+        let (once, thrice) = ("\"kind\":\"decision\"", "\"kind\":\"decision\",\"repeated\":3");
+        assert_eq!(fields, [thrice, once, once]);
     }
 
     #[tokio::test]

@@ -8,7 +8,10 @@ mod elements;
 mod failure;
 mod functions;
 mod members;
+mod place;
 mod variables;
+
+use std::fmt;
 
 use kube_cel::cel::{IdedExpr, Program, Value};
 
@@ -58,21 +61,21 @@ pub enum CompileError {
     },
     /// A variable that rules do not have.
     #[error("unknown variable '{0}'; rules read {names}", names = variables::names())]
-    UnknownVariable(String),
+    UnknownVariable(Name),
     /// A member that a variable does not have.
     #[error("{of} has no member '{field}'")]
     UnknownMember {
         /// What was looked into.
         of: &'static str,
         /// What it does not have.
-        field: String,
+        field: Name,
     },
     /// A function that rules do not have.
     #[error("unknown function '{0}'")]
-    UnknownFunction(String),
+    UnknownFunction(Name),
     /// A message of a type, which rules do not have.
     #[error("unknown type '{0}'; rules make lists and maps alone")]
-    UnknownType(String),
+    UnknownType(Name),
     /// The rules of a policy, up to this one, may take too many steps.
     #[error(
         "the rules up to this one may take {0} steps, and at most {MAX_COST} are allowed: go through lists in lists in fewer of them, match in fewer, or with smaller patterns"
@@ -85,25 +88,36 @@ pub enum CompileError {
     DefersForEver,
 }
 
+/// A name that stands in an expression and means nothing there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    text: String,
+    column: Option<usize>,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl CompileError {
     /// Where in the expression the fault is, in characters from 1, unless the text says so already or it
     /// is everywhere.
     #[must_use]
-    pub fn column(&self, source: &str) -> Option<usize> {
-        let name = match self {
-            Self::UnknownVariable(name) | Self::UnknownFunction(name) | Self::UnknownType(name) => {
-                name
-            }
-            Self::UnknownMember { field, .. } => field,
+    pub fn column(&self) -> Option<usize> {
+        match self {
+            Self::UnknownVariable(name)
+            | Self::UnknownFunction(name)
+            | Self::UnknownType(name)
+            | Self::UnknownMember { field: name, .. } => name.column,
             Self::TooLong(_)
             | Self::TooDeep
             | Self::TooManyComprehensions
             | Self::TooCostly(_)
             | Self::DefersForEver
-            | Self::Syntax { .. } => return None,
-        };
-        let before = source.split(name.as_str()).next()?;
-        Some(before.chars().count() + 1)
+            | Self::Syntax { .. } => None,
+        }
     }
 }
 
@@ -148,7 +162,7 @@ impl Expression {
                 message: first.map_or_else(|| "not a CEL expression".to_owned(), |e| e.msg.clone()),
             }
         })?;
-        let mut checker = Checker::new();
+        let mut checker = Checker::new(source);
         checker.check(program.expression())?;
         let Checker { reads, maps, cost, .. } = checker;
         let mut root = program.expression().clone();

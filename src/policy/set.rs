@@ -126,7 +126,7 @@ impl PolicyState {
                         scope,
                         mode: spec.mode.unwrap_or_default(),
                         rule: rule.name.clone(),
-                        column: error.column(&rule.when),
+                        column: error.column(),
                         error,
                     };
                 }

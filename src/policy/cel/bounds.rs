@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use kube_cel::cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr};
 
-use super::CompileError;
 use super::cost::{self, Size};
 use super::variables::{CLAIMS, Reads, Variable};
+use super::{CompileError, Name, place};
 
 /// How deep the parsed expression may be: a long sum or path nests without a bracket, and evaluation recurses.
 pub(super) const MAX_DEPTH: usize = 32;
@@ -78,6 +78,9 @@ pub(super) fn nesting(source: &str) -> usize {
 
 /// Walks an expression and refuses what rules do not have.
 pub(super) struct Checker<'e> {
+    source: &'e str,
+    /// The names that were passed by now, in their order.
+    passed: Vec<&'e str>,
     /// The variables of the comprehensions around.
     scope: Vec<Known<'e>>,
     depth: usize,
@@ -100,8 +103,10 @@ struct Known<'e> {
 }
 
 impl<'e> Checker<'e> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(source: &'e str) -> Self {
         Self {
+            source,
+            passed: Vec::new(),
             scope: Vec::new(),
             depth: 0,
             comprehensions: 0,
@@ -142,10 +147,6 @@ impl<'e> Checker<'e> {
             Expr::Ident(name) => self.variable(name),
             Expr::Select(select) => {
                 let (of, members) = self.members(&select.operand.expr);
-                if members.is_some_and(|known| !known.contains(&select.field.as_str())) {
-                    let field = select.field.chars().take(64).collect();
-                    return Err(CompileError::UnknownMember { of, field });
-                }
                 let variable = self.variable_of(&select.operand.expr);
                 let whole = match variable {
                     Some(variable) => {
@@ -154,6 +155,13 @@ impl<'e> Checker<'e> {
                     }
                     None => self.check(&select.operand)?.whole,
                 };
+                if members.is_some_and(|known| !known.contains(&select.field.as_str())) {
+                    return Err(CompileError::UnknownMember {
+                        of,
+                        field: self.name(&select.field),
+                    });
+                }
+                self.passed.push(&select.field);
                 let size = match variable {
                     Some(variable) => Size::of_member(variable, &select.field),
                     None if members.is_some() => Size::ONE,
@@ -173,14 +181,25 @@ impl<'e> Checker<'e> {
             }
             Expr::Comprehension(comprehension) => self.comprehension(comprehension),
             // The interpreter has none, and panics.
-            Expr::Struct(object) => {
-                Err(CompileError::UnknownType(object.type_name.chars().take(64).collect()))
-            }
-            Expr::Unspecified => Err(CompileError::UnknownType(String::new())),
+            Expr::Struct(object) => Err(CompileError::UnknownType(self.name(&object.type_name))),
+            Expr::Unspecified => Err(CompileError::UnknownType(self.name(""))),
         }
     }
 
-    fn variable(&mut self, name: &str) -> Result<Size, CompileError> {
+    /// A name that means nothing, at its place.
+    fn name(&self, name: &str) -> Name {
+        let passed = self.passed.iter().filter(|passed| **passed == name).count();
+        let column = place::of(self.source, name, passed);
+        Name { text: name.chars().take(64).collect(), column }
+    }
+
+    fn variable(&mut self, name: &'e str) -> Result<Size, CompileError> {
+        let size = self.size_of(name)?;
+        self.passed.push(name);
+        Ok(size)
+    }
+
+    fn size_of(&mut self, name: &str) -> Result<Size, CompileError> {
         if let Some(known) = self.known(name) {
             return Ok(known.size);
         }
@@ -189,7 +208,7 @@ impl<'e> Checker<'e> {
                 self.reads.add(variable);
                 Ok(Size::of(variable))
             }
-            None => Err(CompileError::UnknownVariable(name.chars().take(64).collect())),
+            None => Err(CompileError::UnknownVariable(self.name(name))),
         }
     }
 
@@ -209,15 +228,28 @@ impl<'e> Checker<'e> {
         let target = call.target.as_deref().filter(|_| qualified.is_none());
         let function = qualified.as_deref().unwrap_or(&call.func_name);
         let is_operator = !function.starts_with(|c: char| c.is_ascii_alphabetic());
-        if !is_operator && !FUNCTIONS.contains(&function) {
-            return Err(CompileError::UnknownFunction(function.chars().take(64).collect()));
+        let is_known = is_operator || FUNCTIONS.contains(&function);
+        let mut sizes = Vec::with_capacity(call.args.len() + 1);
+        // What stands before a function that nobody knows may be a part of its name.
+        if let Some(target) = target.filter(|t| is_known || !self.is_unknown(&t.expr)) {
+            sizes.push(self.check(target)?);
         }
-        let values = target.into_iter().chain(&call.args);
-        let sizes = values.map(|value| self.check(value)).collect::<Result<Vec<_>, _>>()?;
+        if !is_known {
+            return Err(CompileError::UnknownFunction(self.name(&call.func_name)));
+        }
+        self.passed.push(&call.func_name);
+        for value in &call.args {
+            sizes.push(self.check(value)?);
+        }
         let price = cost::of_call(function, call, &sizes);
         self.pay(price.steps);
         self.cost = self.cost.saturating_add(price.once);
         Ok(price.makes)
+    }
+
+    fn is_unknown(&self, expression: &Expr) -> bool {
+        let Expr::Ident(name) = expression else { return false };
+        self.known(name).is_none() && Variable::of(name).is_none()
     }
 
     fn made_of(&mut self, parts: impl Iterator<Item = &'e IdedExpr>) -> Result<Size, CompileError> {
@@ -252,14 +284,16 @@ impl<'e> Checker<'e> {
         self.scope.extend(names.map(|(name, of)| Known { name, of, size }));
         self.scope.push(Known { name: &looped.accu_var, of: None, size: start });
 
+        self.passed.push(&looped.iter_var);
         let times = self.times;
         self.comprehensions += 1;
         // A list grows, by as much each time. Its average size is half of what it comes to.
         let mut result = start;
         if matches!(looped.accu_init.expr, Expr::List(_)) {
-            let cost = self.cost;
+            let (cost, passed) = (self.cost, self.passed.len());
             let once = self.check(&looped.loop_step)?;
             self.cost = cost;
+            self.passed.truncate(passed);
             self.resize(start.grown(once, list.length.div_ceil(2)));
             result = start.grown(once, list.length);
         }

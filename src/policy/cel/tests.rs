@@ -110,22 +110,17 @@ fn a_map_is_gone_through_in_the_order_of_its_keys() {
 
 #[test]
 fn what_rules_do_not_have_is_refused_by_name() {
-    assert_eq!(
-        Expression::compile("requests.name == ''").unwrap_err(),
-        CompileError::UnknownVariable("requests".to_owned())
-    );
-    assert_eq!(
-        Expression::compile("refs.exists(r, q.vault == '')").unwrap_err(),
-        CompileError::UnknownVariable("q".to_owned())
-    );
-    assert_eq!(
-        Expression::compile("lists.range(1000000000).size() > 0").unwrap_err(),
-        CompileError::UnknownFunction("range".to_owned())
-    );
-    assert_eq!(
-        Expression::compile("refs == [a.B{c: 1}]").unwrap_err(),
-        CompileError::UnknownType("a.B".to_owned())
-    );
+    for (source, told) in [
+        ("requests.name == ''", "unknown variable 'requests'"),
+        ("refs.exists(r, q.vault == '')", "unknown variable 'q'"),
+        ("lists.range(1000000000).size() > 0", "unknown function 'range'"),
+        ("'a'.replace('a', 'b') == ''", "unknown function 'replace'"),
+        ("range(1000000000).size() > 0", "unknown function 'range'"),
+        ("refs == [a.B{c: 1}]", "unknown type 'a.B'"),
+    ] {
+        let error = Expression::compile(source).unwrap_err().to_string();
+        assert!(error.starts_with(told), "{source}: {error}");
+    }
 }
 
 #[test]
@@ -154,7 +149,7 @@ fn what_is_unknown_is_found_in_its_place() {
         ("request.purpose == 'x'", 9),
     ] {
         let error = Expression::compile(source).unwrap_err();
-        assert_eq!(error.column(source), Some(column), "{error}");
+        assert_eq!(error.column(), Some(column), "{error}");
     }
 }
 

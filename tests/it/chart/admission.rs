@@ -19,7 +19,10 @@ async fn furnish(bed: &Bed, more: &[&str]) {
     bed.apply(json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "people"},
         "rules": [
-            {"apiGroups": ["portcullis.dev"], "resources": ["credentialrequests", "credentialrequests/status", "accessprofiles"], "verbs": all},
+            {"apiGroups": ["portcullis.dev"], "resources": [
+                "credentialrequests", "credentialrequests/status", "accessprofiles", "connectservers", "connectservers/status",
+                "credentialpolicies", "credentialpolicies/status",
+            ], "verbs": all},
             {"apiGroups": [""], "resources": ["namespaces", "namespaces/status"], "verbs": all},
             {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": all},
         ],
@@ -305,18 +308,18 @@ async fn what_portcullis_says_and_what_policies_rest_on_is_not_for_everybody_to_
     bed.request("orders", |_| {}).await;
     bed.wait_ready("orders").await;
 
+    let policy = bed.policy("some", json!({"rules": []})).await;
     let status = json!({"status": {"observedGeneration": 7}}).to_string();
-    let status = [
-        "patch",
-        "credentialrequest",
-        "orders",
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        &status,
-    ];
-    let told = wait_refused(&bed, &status, "").await;
-    assert!(told.contains("nobody else writes its status"), "{told}");
+    for (kind, name) in [
+        ("credentialrequest", "orders"),
+        ("connectserver", &bed.server),
+        ("credentialpolicy", &policy),
+    ] {
+        let patch =
+            ["patch", kind, name, "--subresource=status", "--type=merge", "--patch", &status];
+        let told = wait_refused(&bed, &patch, "").await;
+        assert!(told.contains("nobody else writes its status"), "{kind}: {told}");
+    }
     let profile = wait::until("an AccessProfile", wait::WAIT, async || {
         let listed = bed.kubectl(&["get", "accessprofiles", "-A", "-o", "name"]).await.ok();
         let first = listed.lines().next().map(str::to_owned);
@@ -326,6 +329,16 @@ async fn what_portcullis_says_and_what_policies_rest_on_is_not_for_everybody_to_
     let delete = ["delete", &profile, "--namespace", &bed.operator_namespace];
     let told = wait_refused(&bed, &delete, "").await;
     assert!(told.contains("deletes AccessProfiles"), "{told}");
+    let change = json!({"spec": {"grants": 7}}).to_string();
+    let change = ["patch", &profile, "--type=merge", "--patch", &change];
+    let change = [&change[..], &["--namespace", &bed.operator_namespace]].concat();
+    let told = wait_refused(&bed, &change, "").await;
+    assert!(told.contains("nobody else writes or deletes AccessProfiles"), "{told}");
+    let made = bed.kubectl(&["get", &profile, "-o", "json", "-n", &bed.operator_namespace]).await;
+    let mut made: Value = serde_json::from_str(&made.ok()).unwrap();
+    made["metadata"] = json!({"name": "made-up", "namespace": bed.operator_namespace});
+    let told = wait_refused(&bed, &["create", "-f", "-"], &made.to_string()).await;
+    assert!(told.contains("nobody else writes or deletes AccessProfiles"), "{told}");
     let label = ["label", "namespace", &bed.namespace, "portcullis.dev/environment=production"];
     let told = wait_refused(&bed, &label, "").await;
     assert!(told.contains("the verb label"), "{told}");

@@ -130,6 +130,34 @@ async fn a_policy_deleted_and_created_again_while_the_operator_is_down_counts_fr
     operator.stop().await;
 }
 
+/// A list without a version is of what etcd holds by then; one of any version may be of a cache that lags
+/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list>).
+#[tokio::test(flavor = "multi_thread")]
+async fn each_start_decides_on_what_there_is_and_not_on_what_a_cache_had() {
+    let bed = Bed::new("policy-reads").await;
+    for name in ["first", "second"] {
+        let operator = bed.operator().await;
+        bed.request(name, |_| {}).await;
+        bed.wait_ready(name).await;
+        operator.stop().await;
+    }
+    let calls = bed.operator_calls().await;
+    for resource in [
+        "accessprofiles",
+        "connectservers",
+        "credentialpolicies",
+        "credentialrequests",
+        "namespaces",
+    ] {
+        let is = |c: &&Value| c["verb"] == "list" && c["objectRef"]["resource"] == resource;
+        let lists: Vec<&str> =
+            calls.iter().filter(is).map(|c| c["requestURI"].as_str().unwrap()).collect();
+        assert!(lists.len() >= 2, "{resource}: {lists:?}");
+        let of_a_version = lists.iter().find(|uri| uri.contains("resourceVersion="));
+        assert_eq!(of_a_version, None, "{resource}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_worst_of_two_policies_counts() {
     let bed = Bed::new("policy-worst").await;
