@@ -337,7 +337,8 @@ async fn what_portcullis_says_and_what_policies_rest_on_is_not_for_everybody_to_
     let made = bed.kubectl(&["get", &profile, "-o", "json", "-n", &bed.operator_namespace]).await;
     let mut made: Value = serde_json::from_str(&made.ok()).unwrap();
     made["metadata"] = json!({"name": "made-up", "namespace": bed.operator_namespace});
-    let told = wait_refused(&bed, &["create", "-f", "-"], &made.to_string()).await;
+    let create = ["create", "--namespace", &bed.operator_namespace, "-f", "-"];
+    let told = wait_refused(&bed, &create, &made.to_string()).await;
     assert!(told.contains("nobody else writes or deletes AccessProfiles"), "{told}");
     let label = ["label", "namespace", &bed.namespace, "portcullis.dev/environment=production"];
     let told = wait_refused(&bed, &label, "").await;
