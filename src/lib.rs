@@ -24,7 +24,7 @@
 //!
 //! Beside them: [`plan`], what would be decided without an operator. Pure.
 //!
-//! Around them: [`kube_io`], the one client that writes; [`settings`], every interval and limit;
+//! Around them: [`leader`], which of several replicas works; [`kube_io`], the one client that writes; [`settings`], every interval and limit;
 //! [`telemetry`], logs and metrics; [`server`], probes and metrics over HTTP; [`cli`], the command line.
 
 #![warn(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
@@ -39,6 +39,7 @@ pub mod controller;
 pub mod fetch;
 pub mod index;
 pub mod kube_io;
+pub mod leader;
 pub mod plan;
 pub mod policy;
 pub mod reference;

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::behavior;
+use crate::leader::LeaseTiming;
 
 /// How the operator behaves in time and size. None of this is a command-line flag: these are safety
 /// windows, chosen together. Tests run at a thirtieth of the scale.
@@ -104,6 +105,9 @@ pub struct Settings {
     pub write_concurrency: usize,
     /// How long one write to the API server may take.
     pub write_timeout: Duration,
+    /// How long the Lease is held of which one of several replicas holds; the times of client-go. A write is sent only where
+    /// `write_timeout` is left of it.
+    pub lease: LeaseTiming,
     /// Events that wait to be sent; what comes on top is dropped and counted.
     pub event_queue: usize,
     /// Audit records that wait to be written, without denials; whoever brings another one waits for room.
@@ -166,6 +170,12 @@ impl Default for Settings {
             undo_window: Duration::from_secs(2),
             write_concurrency: 16,
             write_timeout: Duration::from_secs(10),
+            lease: LeaseTiming {
+                duration: Duration::from_secs(15),
+                renew_deadline: Duration::from_secs(10),
+                retry: Duration::from_secs(2),
+                call: Duration::from_secs(5),
+            },
             event_queue: 1024,
             audit_room: 256,
             audit_denial_room: 256,

@@ -49,6 +49,8 @@ pub use server_status::{
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
+/// The name under which the operator's fields of objects are managed.
+pub const FIELD_MANAGER: &str = "portcullis";
 /// The label on every Secret that Portcullis writes; the operator's metadata watch selects by it.
 pub const MANAGED_LABEL: &str = "portcullis.dev/managed";
 /// The label of a Namespace whose value is the environment of everything in it, unless the vault says otherwise.

@@ -37,10 +37,20 @@ pub struct Line {
     pub time: chrono::DateTime<chrono::Utc>,
 }
 
+/// What a stream begins with.
+#[derive(Clone, Debug, Default)]
+pub struct Beginning {
+    /// The number of the leader's term; none where nothing is elected.
+    pub term: Option<u32>,
+    /// The last head that is known of earlier streams.
+    pub after: Option<Head>,
+}
+
 /// Numbers and seals records.
 pub(super) struct Chain {
     signer: Signer,
     stream: String,
+    term: Option<u32>,
     sequence: u64,
     last: Option<Head>,
 }
@@ -52,6 +62,8 @@ struct Opening<'a> {
     v: u32,
     stream: &'a str,
     sequence: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    term: Option<u32>,
     time: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<&'a Head>,
@@ -61,12 +73,12 @@ struct Opening<'a> {
 
 impl Chain {
     /// A new stream, after the last head that is known of earlier ones.
-    pub(super) fn new(signer: Signer, after: Option<Head>) -> Self {
+    pub(super) fn new(signer: Signer, Beginning { term, after }: Beginning) -> Self {
         // Later than the one before, whatever became of the clock.
         let before = after.as_ref().and_then(|head| begun(&head.stream)).map_or(0, |ms| ms + 1);
         let now = u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0);
         let stream = format!("{:012x}{:08x}", now.max(before), rand::random::<u32>());
-        Self { signer, stream, sequence: 0, last: after }
+        Self { signer, stream, term, sequence: 0, last: after }
     }
 
     /// The id of the record that was sealed last.
@@ -87,6 +99,7 @@ impl Chain {
             v: VERSION,
             stream: &self.stream,
             sequence: self.sequence + 1,
+            term: self.term,
             time: &time,
             after: self.last.as_ref().filter(|_| self.sequence == 0),
             previous: self.last.as_ref().map(|head| head.mac.as_str()),
@@ -179,7 +192,7 @@ mod tests {
     }
 
     fn chain(after: Option<Head>) -> Chain {
-        Chain::new(signer(1), after)
+        Chain::new(signer(1), Beginning { term: None, after })
     }
 
     #[test]

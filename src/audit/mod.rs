@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-pub use chain::{Head, Line, Link, Unproven, VERSION, is_later, prove};
+pub use chain::{Beginning, Head, Line, Link, Unproven, VERSION, is_later, prove};
 pub use entry::{Anomaly, Entry, Kind, RequestLine, Requester, SecretLine, Trial};
 pub use grounds::Grounds;
 pub use read::{Filter, Item, Place, ReadError, Record, each_record, in_order};
@@ -102,14 +102,14 @@ pub enum AuditError {
 }
 
 impl Audit {
-    /// Starts the stream of a process, which names the last head that the sink or the checkpoint has.
+    /// Starts the stream of a process, which names the last head that the sink or `beginning` has.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn start(
         config: AuditConfig,
         signer: Signer,
-        checkpoint: Option<Head>,
+        beginning: Beginning,
         limits: AuditLimits,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
@@ -118,15 +118,16 @@ impl Audit {
             tracing::warn!(cause = %error.kind(), "what the audit stream ended with cannot be read; the checkpoint counts");
             None
         });
-        let heads = [there, checkpoint].into_iter().flatten();
+        let heads = [there, beginning.after].into_iter().flatten();
         let after = heads.max_by(|a, b| a.time.cmp(&b.time));
+        let beginning = Beginning { after, ..beginning };
         let counts_lost = on_failure == OnFailure::Alert;
         let queue = Arc::new(Queue::new(limits.room, limits.denial_room, counts_lost));
         let progress = Arc::new(Progress::default());
         let (ended, done) = watch::channel(false);
         let writer = Writer {
             queue: queue.clone(),
-            chain: Chain::new(signer, after),
+            chain: Chain::new(signer, beginning),
             sink,
             progress: progress.clone(),
             pause: limits.retry,

@@ -9,13 +9,15 @@ use clap::Args;
 use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::audit::AuditFlags;
 use crate::api::parse_duration;
 use crate::connect::Proxy;
 use crate::controller::{BesideCache, CacheKeys, Operator, OperatorConfig};
 use crate::index::ObjectKey;
-use crate::server;
+use crate::leader::{Candidate, CandidateConfig, Leader, Leadership};
+use crate::server::{self, Stage};
 use crate::settings::Settings;
 use crate::telemetry::{LogFormat, Metrics, init_logs};
 
@@ -62,6 +64,14 @@ pub(super) struct Run {
     /// neither denies nor defers.
     #[arg(long, env = "PORTCULLIS_LEARNING_PERIOD", default_value = "336h", value_parser = duration)]
     learning_period: Duration,
+    /// The Lease, in the operator's own namespace, that one of several replicas holds: that one works, and the others stand
+    /// by. Without it no other operator of the class may run.
+    #[arg(long, env = "PORTCULLIS_LEASE")]
+    lease: Option<String>,
+    /// A name that no other replica has, such as that of its pod with the pod's UID. A process that starts under the name
+    /// of the holder takes the Lease at once. The host's name and a random number when absent.
+    #[arg(long, env = "PORTCULLIS_REPLICA", requires = "lease")]
+    replica: Option<String>,
     #[command(flatten)]
     audit: AuditFlags,
     /// Where /healthz, /readyz and /metrics are served.
@@ -90,6 +100,8 @@ enum RunError {
     Start(#[from] crate::controller::StartError),
     #[error("a part of the operator ended by itself; its log says why. It must be started again")]
     Ended,
+    #[error("the Lease was lost, and another replica may work. It must be started again")]
+    LeaseLost,
     #[error("the process cannot be set up: {0}")]
     Process(#[from] io::Error),
 }
@@ -138,7 +150,7 @@ impl Run {
         let mut config = Config::infer().await?;
         // A write that is sent again later would be sent under a grant that was not looked at again.
         config.default_retry = false;
-        let client = Client::try_from(config)?;
+        let client = Client::try_from(config.clone())?;
         let listener =
             TcpListener::bind(self.listen).await.map_err(|e| RunError::Listen(self.listen, e))?;
         tracing::info!(
@@ -148,6 +160,32 @@ impl Run {
             listen = %self.listen,
             "portcullis starts"
         );
+        let settings = Settings { learning: self.learning_period, ..Settings::default() };
+        let audit = self.audit.config()?;
+        let (stage, staged) = watch::channel(Stage::Starting);
+        let mut serving = tokio::spawn(server::serve(listener, staged, metrics.clone()));
+        let leader = match self.lease {
+            Some(lease) => {
+                let candidate = Candidate::new(CandidateConfig {
+                    client: Client::try_from(config)?,
+                    namespace: self.operator_namespace.clone(),
+                    lease,
+                    replica: self.replica.unwrap_or_else(some_name),
+                    timing: settings.lease,
+                    metrics: metrics.clone(),
+                });
+                tokio::select! {
+                    leader = candidate.campaign(|| {
+                        stage.send_replace(Stage::StandingBy);
+                    }) => Some(leader),
+                    _ = terminate.recv() => return Ok(()),
+                    _ = interrupt.recv() => return Ok(()),
+                    _ = &mut serving => return Err(RunError::Ended),
+                }
+            }
+            None => None,
+        };
+        stage.send_replace(Stage::Starting);
         let mut operator = Operator::start(OperatorConfig {
             client,
             controller_class: self.controller_class,
@@ -170,22 +208,40 @@ impl Run {
                 (None, None) => CacheKeys::Ephemeral,
             },
             environment: Arc::new(|variable| std::env::var(variable).ok()),
-            settings: Settings { learning: self.learning_period, ..Settings::default() },
-            audit: self.audit.config()?,
+            settings,
+            audit,
+            leadership: leader.as_ref().map_or_else(Leadership::alone, Leader::leadership),
             metrics: metrics.clone(),
         })
         .await?;
-        let serving = tokio::spawn(server::serve(listener, operator.readiness(), metrics));
-        let mut serving = serving;
+        stage.send_replace(Stage::Working(operator.readiness()));
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = lost(leader.as_ref()) => return Err(RunError::LeaseLost),
             () = operator.failed() => return Err(RunError::Ended),
             _ = &mut serving => return Err(RunError::Ended),
         }
         tracing::info!("portcullis stops");
         operator.shutdown().await;
+        if let Some(leader) = leader {
+            leader.release().await;
+        }
         serving.abort();
         Ok(())
     }
+}
+
+/// Waits until the Lease is lost, which never happens where there is none.
+async fn lost(leader: Option<&Leader>) {
+    match leader {
+        Some(leader) => leader.lost().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A name that no other replica has.
+fn some_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}_{:016x}", host.trim(), rand::random::<u64>())
 }

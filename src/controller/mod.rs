@@ -35,13 +35,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::RequestCounts;
 use crate::audit::checkpoint::{self, Keeper};
-use crate::audit::{Audit, AuditConfig, AuditLimits};
+use crate::audit::{Audit, AuditConfig, AuditLimits, Beginning};
 use crate::behavior::Installation;
 use crate::cache::Cache;
 use crate::connect::Proxy;
 use crate::fetch::{Environment, Fetcher};
 use crate::index::{Index, ObjectKey};
 use crate::kube_io::{ApiError, KubeIo};
+use crate::leader::Leadership;
 use crate::secret::{KeyError, SecretWriter, load_or_create_keys};
 use crate::settings::Settings;
 use crate::status::{StatusWriter, event_queue};
@@ -88,6 +89,8 @@ pub struct OperatorConfig {
     pub settings: Settings,
     /// Where decisions and changes are recorded.
     pub audit: AuditConfig,
+    /// That it may work.
+    pub leadership: Leadership,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -162,12 +165,14 @@ impl Operator {
             environment,
             settings,
             audit,
+            leadership,
             metrics,
         } = config;
         let io = KubeIo::new(
             client.clone(),
             settings.write_concurrency,
             settings.write_timeout,
+            leadership.fence,
             metrics.clone(),
         );
         let loaded = load_or_create_keys(&io, &operator_namespace).await?;
@@ -179,8 +184,8 @@ impl Operator {
             wait: settings.audit_wait,
             retry: settings.audit_retry,
         };
-        let head = checkpoint::latest(streams);
-        let audit = Audit::start(audit, keys.audit_signer(), head, limits, metrics.clone())
+        let beginning = Beginning { term: leadership.term, after: checkpoint::latest(streams) };
+        let audit = Audit::start(audit, keys.audit_signer(), beginning, limits, metrics.clone())
             .map_err(StartError::Audit)?;
         let keeper = Arc::new(Keeper {
             io: io.clone(),

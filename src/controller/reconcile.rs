@@ -54,10 +54,10 @@ impl Reconciler {
         if self.knowledge.is_elsewhere(&entry.server) {
             return Then::Done;
         }
-        self.tally.seen(key);
         let subject = match self.subject(key, entry.clone()) {
             Ok(subject) => subject,
             Err(problem) => {
+                self.tally.seen(key);
                 let report = self.report(&entry, None, false, Next::Failed(problem), None);
                 return self.record(key, &entry, report, None, Then::Done).await;
             }
@@ -68,6 +68,7 @@ impl Reconciler {
             return self.record(key, &entry, report, None, Then::Retry).await;
         }
         if subject.spec.is_suspended() {
+            self.tally.seen(key);
             let report = self.report(&entry, None, false, Next::Suspended, None);
             return self.record(key, &entry, report, None, Then::Done).await;
         }
@@ -80,6 +81,7 @@ impl Reconciler {
             Examined::Elsewhere => return Then::Done,
             Examined::Wait => return Then::Done,
             Examined::Undecided(problem) => {
+                self.tally.seen(key);
                 let problem = self.aged(&subject, problem);
                 let then = self.retry_of(&subject, &problem);
                 (None, Ended::failed(problem, then))

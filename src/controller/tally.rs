@@ -34,7 +34,7 @@ impl Tally {
         self.lock().insert(key.clone(), results.collect());
     }
 
-    /// A request was looked at, whether or not it could be decided on.
+    /// A look at a request ended without a decision. One that still waits for what it is decided on was not seen yet.
     pub(super) fn seen(&self, key: &ObjectKey) {
         self.lock().entry(key.clone()).or_default();
     }

@@ -1,5 +1,5 @@
 //! The one client that writes to the API server: every write has a place in a limited number of
-//! writes in flight, a timeout, and a metric. Errors say what happened in our own words.
+//! writes in flight, a timeout, and a metric, and passes the fence of the leader. Errors say what happened in our own words.
 
 mod admission;
 mod profiles;
@@ -20,11 +20,10 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::api::FIELD_MANAGER;
 use crate::index::{ObjectKey, RequestView};
+use crate::leader::Fence;
 use crate::telemetry::Metrics;
-
-/// The name under which the operator's fields are managed.
-pub const FIELD_MANAGER: &str = "portcullis";
 
 /// The name under which Events are reported.
 const CONTROLLER: &str = "portcullis.dev/portcullis";
@@ -61,6 +60,9 @@ pub enum ApiError {
     /// No connection, or no answer that can be read.
     #[error("the API server cannot be reached")]
     Unreachable,
+    /// It was not sent: another replica may work already, or may before the write has ended.
+    #[error("this replica does not hold the Lease any more, or has not renewed it for too long")]
+    NotLeader,
 }
 
 impl ApiError {
@@ -77,19 +79,22 @@ pub struct KubeIo {
     client: Client,
     permits: Arc<Semaphore>,
     timeout: Duration,
+    fence: Fence,
     metrics: Arc<Metrics>,
 }
 
 impl KubeIo {
-    /// A writer with at most `concurrency` writes in flight, each of which may take `timeout`.
+    /// A writer with at most `concurrency` writes in flight, each of which may take `timeout` and is sent only where `fence`
+    /// lets it through.
     #[must_use]
     pub fn new(
         client: Client,
         concurrency: usize,
         timeout: Duration,
+        fence: Fence,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { client, permits: Arc::new(Semaphore::new(concurrency)), timeout, metrics }
+        Self { client, permits: Arc::new(Semaphore::new(concurrency)), timeout, fence, metrics }
     }
 
     /// Reads a Secret, if there is one.
@@ -277,14 +282,18 @@ impl KubeIo {
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, ApiError> {
         let permit = self.permits.acquire().await.map_err(|_| ApiError::Unreachable)?;
-        let answer = tokio::time::timeout(self.timeout, call).await;
-        drop(permit);
-        let result = match answer {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(classify(&error, kind, verb)),
-            Err(_) => Err(ApiError::TimedOut),
+        let writes = verb != "get";
+        let result = if writes && !self.fence.lets_through(self.timeout) {
+            Err(ApiError::NotLeader)
+        } else {
+            match tokio::time::timeout(self.timeout, call).await {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(error)) => Err(classify(&error, kind, verb)),
+                Err(_) => Err(ApiError::TimedOut),
+            }
         };
-        if verb != "get" {
+        drop(permit);
+        if writes {
             self.metrics.wrote(kind, verb, result.as_ref().map_or_else(ApiError::label, |_| "ok"));
         }
         result
@@ -310,6 +319,7 @@ impl ApiError {
             Self::Refused(_) => "refused",
             Self::TimedOut => "timeout",
             Self::Unreachable => "unreachable",
+            Self::NotLeader => "notleader",
         }
     }
 }

@@ -3,8 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 
-use super::{ApiError, Expected, FIELD_MANAGER, KubeIo, only};
-use crate::api::{AccessProfile, AccessProfileSpec};
+use super::{ApiError, Expected, KubeIo, only};
+use crate::api::{AccessProfile, AccessProfileSpec, FIELD_MANAGER};
 use crate::index::{ObjectKey, Raw};
 
 impl KubeIo {

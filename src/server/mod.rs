@@ -9,38 +9,53 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::controller::Readiness;
 use crate::telemetry::Metrics;
 
+/// How far a replica has come.
+#[derive(Clone)]
+pub enum Stage {
+    /// It does not know yet whether it is to work.
+    Starting,
+    /// Another one works, and it is there to take over.
+    StandingBy,
+    /// It works.
+    Working(Readiness),
+}
+
 #[derive(Clone)]
 struct Shared {
-    readiness: Readiness,
+    stage: watch::Receiver<Stage>,
     metrics: Arc<Metrics>,
 }
 
-/// Serves `/healthz`, `/readyz` and `/metrics` until the task is aborted.
+/// Serves `/healthz`, `/readyz` and `/metrics` until the task is aborted. One who stands by is ready, so that a rollout
+/// ends the replica before it.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
-    readiness: Readiness,
+    stage: watch::Receiver<Stage>,
     metrics: Arc<Metrics>,
 ) -> io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
-        .with_state(Shared { readiness, metrics });
+        .with_state(Shared { stage, metrics });
     axum::serve(listener, router).await
 }
 
 async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) {
-    if shared.readiness.is_ready() {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the first lists from the API server are still to come\n")
+    let unready = |why| (StatusCode::SERVICE_UNAVAILABLE, why);
+    match &*shared.stage.borrow() {
+        Stage::Starting => unready("it is still to be seen who holds the Lease\n"),
+        Stage::StandingBy => (StatusCode::OK, "standing by: another replica holds the Lease\n"),
+        Stage::Working(readiness) if readiness.is_ready() => (StatusCode::OK, "ok\n"),
+        Stage::Working(_) => unready("the first lists from the API server are still to come\n"),
     }
 }
 

@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{AuditMetrics, CacheMetrics, DecisionMetrics};
+use super::{AuditMetrics, CacheMetrics, DecisionMetrics, LeaderMetrics};
 use crate::api::Reason;
 
 /// Every metric of the operator. Labels come from closed sets, or name a ConnectServer, a CredentialPolicy or a rule of one.
@@ -44,6 +44,8 @@ pub struct Metrics {
     pub audit: AuditMetrics,
     /// What is fetched and kept.
     pub cache: CacheMetrics,
+    /// The Lease.
+    pub leader: LeaderMetrics,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -131,6 +133,7 @@ impl Metrics {
             decisions: DecisionMetrics::new(),
             audit: AuditMetrics::new(),
             cache: CacheMetrics::new(),
+            leader: LeaderMetrics::new(),
         };
         metrics.register();
         metrics
@@ -215,6 +218,7 @@ impl Metrics {
         );
         self.decisions.register(registry);
         self.audit.register(registry);
+        self.leader.register(registry);
         self.cache.register(registry);
     }
 

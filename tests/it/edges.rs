@@ -5,15 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module with the modules of this crate that it may use.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("api", &[]),
     ("reference", &["api"]),
     ("policy", &["api", "behavior", "reference"]),
     ("index", &["api"]),
     ("behavior", &["api"]),
-    ("settings", &["behavior"]),
+    ("settings", &["behavior", "leader"]),
+    ("leader", &["api", "telemetry"]),
     ("telemetry", &["api"]),
-    ("kube_io", &["api", "index", "telemetry"]),
+    ("kube_io", &["api", "index", "leader", "telemetry"]),
     ("connect", &["api", "policy", "reference"]),
     ("cache", &["connect", "policy", "reference"]),
     ("vaults", &["cache", "connect", "policy", "reference", "telemetry"]),
@@ -49,6 +50,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "fetch",
             "index",
             "kube_io",
+            "leader",
             "policy",
             "reference",
             "render",
@@ -71,6 +73,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "controller",
             "index",
             "kube_io",
+            "leader",
             "plan",
             "policy",
             "reference",

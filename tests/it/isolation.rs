@@ -8,6 +8,7 @@ use portcullis::api::{CredentialRequest, Reason};
 use portcullis::audit::{AuditConfig, OnFailure, StreamSink};
 use portcullis::connect::Proxy;
 use portcullis::controller::{CacheKeys, Operator, OperatorConfig};
+use portcullis::leader::Leadership;
 use portcullis::settings::Settings;
 use portcullis::telemetry::Metrics;
 use portcullis_test_support::connect_dev::{ConnectDev, FaultKind, FaultSpec, ItemSpec, StateSpec};
@@ -47,6 +48,7 @@ pub(crate) async fn operator_in_with(
             sink: Box::new(StreamSink::new(Box::new(std::io::sink()))),
             on_failure: OnFailure::Block,
         },
+        leadership: Leadership::alone(),
         metrics,
     };
     let operator = Operator::start(config).await.expect("the operator starts");

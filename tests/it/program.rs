@@ -130,13 +130,25 @@ impl Program {
         Ok(answer)
     }
 
+    /// Sends a signal by its name without SIG.
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().await;
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end; whether it was a good one.
+    pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
+        let status = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
+        status.expect("it ends").unwrap()
+    }
+
     /// Sends SIGTERM; how long the end took, and whether it was a good one.
     pub(crate) async fn terminate(&mut self) -> (Duration, std::process::ExitStatus) {
         let started = Instant::now();
-        let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
-        let status = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
-        (started.elapsed(), status.expect("it ends").unwrap())
+        self.signal("TERM").await;
+        let status = self.ended().await;
+        (started.elapsed(), status)
     }
 }
 

@@ -93,8 +93,8 @@ async fn a_restart_with_nothing_changed_writes_nothing_and_fetches_nothing() {
     let events = bed.events("orders-0").await.len();
 
     bed.connect.reset_requests();
-    // A list takes its time, so that all requests want it before it is there.
-    bed.connect.fault(FaultSpec::new(FaultKind::Latency(Duration::from_millis(100))).on(LIST));
+    // A list takes its time, so that all requests want it before it is there, and policies are counted meanwhile.
+    bed.connect.fault(FaultSpec::new(FaultKind::Latency(Duration::from_millis(1500))).on(LIST));
     let operator = bed.operator().await;
     settled(&bed, &operator, names.len()).await;
     assert_eq!(versions(&bed, &requests).await, before);

@@ -78,6 +78,14 @@ two together; the tests run the operator with exactly these. */}}
   resources: [configmaps]
   resourceNames: [portcullis-audit]
   verbs: [patch]  # the checkpoint of the audit stream
+# Which of several replicas works: the holder of this Lease.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]  # the first time, and where it was deleted
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "portcullis.fullname" . | quote }}]
+  verbs: [get, update]
 # What each namespace was granted in the past. Nobody else writes these.
 - apiGroups: [portcullis.dev]
   resources: [accessprofiles]

@@ -62,13 +62,20 @@ const LIMITS: AuditLimits = AuditLimits {
 
 fn start(sink: impl Sink + 'static, on_failure: OnFailure, limits: AuditLimits) -> Audit {
     let config = AuditConfig { sink: Box::new(sink), on_failure };
-    Audit::start(config, signer(1), None, limits, Arc::new(Metrics::new())).unwrap()
+    Audit::start(config, signer(1), Beginning::default(), limits, Arc::new(Metrics::new())).unwrap()
 }
 
 /// Records so many decisions to allow, and ends the stream.
 async fn stream(sink: impl Sink + 'static, after: Option<Head>, records: usize) -> Head {
     let config = AuditConfig { sink: Box::new(sink), on_failure: OnFailure::Block };
-    let audit = Audit::start(config, signer(1), after, LIMITS, Arc::new(Metrics::new())).unwrap();
+    let audit = Audit::start(
+        config,
+        signer(1),
+        Beginning { term: None, after },
+        LIMITS,
+        Arc::new(Metrics::new()),
+    )
+    .unwrap();
     for n in 0..records {
         let (request, decision) = (request(&format!("r{n}")), decision(Outcome::Allowed));
         audit.record(&Entry::decision(&request, None, &decision)).await.unwrap().unwrap();

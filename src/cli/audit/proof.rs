@@ -14,6 +14,7 @@ use super::AuditCommandError;
 use crate::audit::verify::{Against, Findings, verify};
 use crate::audit::{Head, checkpoint};
 use crate::kube_io::KubeIo;
+use crate::leader::Leadership;
 use crate::secret::{MasterKeys, load_keys};
 use crate::telemetry::Metrics;
 
@@ -93,7 +94,8 @@ impl Proof {
         let mut config = Config::infer().await.map_err(|e| unreachable(&e))?;
         config.default_retry = false;
         let client = Client::try_from(config).map_err(|e| unreachable(&e))?;
-        let io = KubeIo::new(client, 1, TIMEOUT, Arc::new(Metrics::new()));
+        let io =
+            KubeIo::new(client, 1, TIMEOUT, Leadership::alone().fence, Arc::new(Metrics::new()));
         let namespace = &self.operator_namespace;
         let keys = load_keys(&io, namespace).await?;
         let keys = keys.ok_or_else(|| AuditCommandError::NoKeys(namespace.clone()))?;

@@ -11,6 +11,7 @@ use portcullis_test_support::kube::{Client, Config};
 use portcullis_test_support::portcullis::audit::{AuditConfig, OnFailure, StreamSink};
 use portcullis_test_support::portcullis::connect::Proxy;
 use portcullis_test_support::portcullis::controller::{CacheKeys, Operator, OperatorConfig};
+use portcullis_test_support::portcullis::leader::Leadership;
 use portcullis_test_support::portcullis::settings::Settings;
 use portcullis_test_support::portcullis::telemetry::Metrics;
 use serde_json::{Value, json};
@@ -105,6 +106,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             sink: Box::new(StreamSink::new(Box::new(std::io::sink()))),
             on_failure: OnFailure::Block,
         },
+        leadership: Leadership::alone(),
         metrics,
     })
     .await?;

@@ -10,9 +10,9 @@ use portcullis_test_support::kube::api::{Patch, PatchParams};
 use portcullis_test_support::{Bed, SecretHistory, Seen, wait};
 use serde_json::{Value, json};
 
-use super::proxy::Proxy;
 use super::{Folder, verified};
 use crate::program::Program;
+use crate::proxy::Proxy;
 
 const ITEM: &str = "GET /v1/vaults/{v}/items/{i}";
 

@@ -8,7 +8,6 @@ mod lines;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod outage;
-mod proxy;
 mod replay;
 mod report;
 
@@ -18,7 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::api::{Occasion, OnRequestDeletion, Outcome, Reason, SecretType};
-use portcullis::audit::{Audit, AuditConfig, AuditLimits, FileOptions, FileSink, OnFailure, Sink};
+use portcullis::audit::{
+    Audit, AuditConfig, AuditLimits, Beginning, FileOptions, FileSink, OnFailure, Sink,
+};
 use portcullis::policy::{Decision, Factor, RequestFacts};
 use portcullis::secret::MasterKeys;
 use portcullis::telemetry::Metrics;
@@ -97,7 +98,7 @@ fn stream(path: &Path) -> Audit {
         retry: Duration::from_millis(10),
     };
     let signer = MasterKeys::new(Zeroizing::new(KEY.to_vec()), Vec::new()).audit_signer();
-    Audit::start(config, signer, None, limits, Arc::new(Metrics::new())).unwrap()
+    Audit::start(config, signer, Beginning::default(), limits, Arc::new(Metrics::new())).unwrap()
 }
 
 fn request(namespace: &str, name: &str, purpose: &str) -> RequestFacts {

@@ -69,19 +69,27 @@ impl<'b> Release<'b> {
         let variable = |variable: k8s_openapi::api::core::v1::EnvVar| {
             let value = variable.value.unwrap_or_else(|| {
                 let source = variable.value_from.unwrap().field_ref.unwrap();
-                assert_eq!(source.field_path, "metadata.namespace");
-                self.namespace.clone()
+                match &*source.field_path {
+                    "metadata.namespace" => self.namespace.clone(),
+                    "metadata.name" | "metadata.uid" => self.name.clone(),
+                    other => panic!("{other} is not known here"),
+                }
             });
             (variable.name, value)
         };
         let kubeconfig =
             self.bed.cluster.service_account_kubeconfig(&self.namespace, &account).await;
-        let args = container.args.unwrap();
+        let env: Vec<(String, String)> = container.env.unwrap().into_iter().map(variable).collect();
+        // As the kubelet does.
+        let filled = |arg: String| {
+            env.iter().fold(arg, |arg, (name, value)| arg.replace(&format!("$({name})"), value))
+        };
+        let args: Vec<String> = container.args.unwrap().into_iter().map(filled).collect();
         let listen = args.iter().find_map(|a| a.strip_prefix("--listen=")).unwrap().to_owned();
         Program::start_as(Start {
             name: self.name.clone(),
             kubeconfig: kubeconfig.unwrap(),
-            env: container.env.unwrap().into_iter().map(variable).collect(),
+            env,
             args,
             listen,
         })

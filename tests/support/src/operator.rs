@@ -9,6 +9,7 @@ use std::time::Duration;
 use portcullis::audit::{AuditConfig, OnFailure, Sink, StreamSink};
 use portcullis::connect::Proxy;
 use portcullis::controller::{CacheKeys, Operator, OperatorConfig};
+use portcullis::leader::Leadership;
 use portcullis::settings::Settings;
 use portcullis::telemetry::Metrics;
 use serde_json::Value;
@@ -143,6 +144,7 @@ impl Bed {
             environment: Arc::new(move |name| options.environment.get(name).cloned()),
             settings: options.settings,
             audit: AuditConfig { sink, on_failure: options.on_audit_failure },
+            leadership: Leadership::alone(),
             metrics: metrics.clone(),
         });
         // Futures of tests hold many of these.

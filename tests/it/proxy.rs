@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use portcullis_test_support::Bed;
+use portcullis_test_support::kube::Client;
 use portcullis_test_support::serde_json::{self, Value};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     address: SocketAddr,
     up: watch::Sender<bool>,
     down: watch::Sender<bool>,
@@ -16,7 +17,7 @@ pub(super) struct Proxy {
 
 impl Proxy {
     /// A wire to a bed's API server.
-    pub(super) async fn start(bed: &Bed) -> Self {
+    pub(crate) async fn start(bed: &Bed) -> Self {
         let url = bed.cluster.config().cluster_url;
         let server = format!("{}:{}", url.host().unwrap(), url.port_u16().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -36,17 +37,24 @@ impl Proxy {
     }
 
     /// Holds what the operator says.
-    pub(super) fn hold_requests(&self) {
+    pub(crate) fn hold_requests(&self) {
         self.up.send_replace(true);
     }
 
     /// Holds what the API server says.
-    pub(super) fn hold_answers(&self) {
+    pub(crate) fn hold_answers(&self) {
         self.down.send_replace(true);
     }
 
+    /// A client of the bed's operator by way of this wire.
+    pub(crate) async fn client(&self, bed: &Bed) -> Client {
+        let mut config = bed.service_account_config().await;
+        config.cluster_url = format!("https://{}", self.address).parse().unwrap();
+        Client::try_from(config).unwrap()
+    }
+
     /// The kubeconfig of the bed's operator by way of this wire.
-    pub(super) async fn kubeconfig(&self, bed: &Bed) -> String {
+    pub(crate) async fn kubeconfig(&self, bed: &Bed) -> String {
         let text = bed.service_account_kubeconfig().await;
         let mut kubeconfig: Value = serde_json::from_str(&text).unwrap();
         for cluster in kubeconfig["clusters"].as_array_mut().unwrap() {
