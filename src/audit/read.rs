@@ -137,8 +137,6 @@ pub struct Record {
     pub stream: String,
     /// The number of the record in it.
     pub sequence: u64,
-    /// The number of the leader's term; none where nothing was elected.
-    pub term: Option<u32>,
     /// When it was written.
     pub time: DateTime<Utc>,
     /// What it is about.
