@@ -24,6 +24,12 @@ pub(super) struct Request {
     pub(super) subject: Arc<str>,
 }
 
+/// What a call gave, and the host that gave it.
+pub(super) struct Answer<T> {
+    pub(super) host: Arc<str>,
+    pub(super) value: T,
+}
+
 /// A call that gave nothing, and the host that it ended with.
 pub(super) struct Failed {
     host: Arc<str>,
@@ -50,7 +56,7 @@ impl Client {
         &self,
         request: &Request,
         read: impl Fn(Response) -> F,
-    ) -> Result<T, Failed>
+    ) -> Result<Answer<T>, Failed>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -133,12 +139,13 @@ impl Client {
         request: &Request,
         progress: &mut Progress<'c>,
         read: &impl Fn(Response) -> F,
-    ) -> Result<T, Failed>
+    ) -> Result<Answer<T>, Failed>
     where
         F: Future<Output = Result<T, Failure>>,
     {
+        let answer = |host: &Host, value| Answer { host: Arc::clone(&host.origin), value };
         let mut failed = match self.at(&self.hosts.first, request, progress, read).await {
-            Ok(answer) => return Ok(answer),
+            Ok(value) => return Ok(answer(&self.hosts.first, value)),
             Err(failure) => Failed::new(&self.hosts.first, failure),
         };
         for host in &self.hosts.others {
@@ -146,7 +153,7 @@ impl Client {
                 break;
             }
             match self.at(host, request, progress, read).await {
-                Ok(answer) => return Ok(answer),
+                Ok(value) => return Ok(answer(host, value)),
                 Err(failure) if failure.is_skip() => {}
                 Err(failure) => failed = Failed::new(host, failure),
             }

@@ -166,6 +166,7 @@ impl Client {
             Ok(vaults)
         })
         .await
+        .map(|answer| answer.value)
         .map_err(|failed| failed.about(Subject::Vaults))
     }
 
@@ -184,14 +185,19 @@ impl Client {
             if &*vault.id == vault_id { Ok(vault) } else { Err(Failure::WrongItem) }
         })
         .await
+        .map(|answer| answer.value)
         .map_err(|failed| failed.about(subject()))
     }
 
-    /// The items of a vault without their values, archived and deleted ones among them.
+    /// The items of a vault without their values, archived and deleted ones among them, and the origin of the host that
+    /// lists them: another one than of the last poll may know another version of the vault.
     ///
     /// # Errors
     /// [`ConnectError`], also when the list holds items of another vault, or one of them twice.
-    pub async fn items(&self, vault_id: &str) -> Result<Vec<ItemSummary>, ConnectError> {
+    pub async fn items(
+        &self,
+        vault_id: &str,
+    ) -> Result<(Arc<str>, Vec<ItemSummary>), ConnectError> {
         let subject = || Subject::Items(shown(vault_id));
         if !model::is_id(vault_id) {
             return Err(self.unsent(subject()));
@@ -213,6 +219,7 @@ impl Client {
             Ok(items)
         })
         .await
+        .map(|answer| (answer.host, answer.value))
         .map_err(|failed| failed.about(subject()))
     }
 
@@ -269,6 +276,7 @@ impl Client {
             }
         })
         .await
+        .map(|answer| answer.value)
         .map_err(|failed| failed.about(subject()))
     }
 
@@ -292,6 +300,7 @@ impl Client {
             body::content(response, self.file_body_limit).await.map(FileContent::from)
         })
         .await
+        .map(|answer| answer.value)
         .map_err(|failed| failed.about(subject()))
     }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::server::{Command, InUse};
 use super::snapshot::Polled;
-use super::{Health, Listing, News, Snapshot, Trouble, VaultEntry, View};
+use super::{Health, News, Snapshot, Trouble, VaultEntry, View};
 use crate::cache::Scope;
 use crate::connect::{Class, Client, ConnectError, Vault};
 use crate::telemetry::Metrics;
@@ -249,7 +249,7 @@ impl Actor {
         }
     }
 
-    fn is_believed(&self, lasted: Duration) -> bool {
+    pub(super) fn is_believed(&self, lasted: Duration) -> bool {
         lasted >= self.refusal_confirm
     }
 
@@ -289,69 +289,6 @@ impl Actor {
             .collect()
     }
 
-    async fn list(&mut self, vaults: Vec<Arc<str>>) {
-        let before = self.current();
-        let lists = vaults.into_iter().map(|vault_id| {
-            let guard = before.snapshot.vault(&vault_id).and_then(|v| v.content_version);
-            let client = &self.client;
-            async move {
-                let began = Instant::now();
-                let answer = client.items(&vault_id).await;
-                (vault_id, began, answer.map(|items| Listing::new(guard, items)))
-            }
-        });
-        for (vault_id, began, answer) in join_all(lists).await {
-            match answer {
-                Ok(listing) => self.listed(&vault_id, listing, began),
-                Err(error) => self.unlisted(&vault_id, error),
-            }
-            (self.on_news)(News::Vault(vault_id));
-        }
-    }
-
-    fn listed(&mut self, vault_id: &Arc<str>, listing: Listing, began: Instant) {
-        let mut view = self.current();
-        view.vault_troubles.remove(vault_id);
-        let known = view.snapshot.vault(vault_id).and_then(|v| v.listing.clone());
-        let is_lower = known.is_some_and(|known| {
-            // What was restored after a restart has no guard, and is most often what there is still.
-            let was_told = known.guard.is_some() || self.lists_went_back.contains_key(vault_id);
-            // The list of a replica that lags may have nothing older in it, and lack what is new.
-            let lags = self.went_back.contains_key(vault_id);
-            lags || listing.is_behind(&known) || (was_told && listing.repeats(&known))
-        });
-        let since = is_lower.then(|| {
-            let own = *self.lists_went_back.entry(vault_id.clone()).or_insert(began);
-            self.went_back.get(vault_id).map_or(own, |of_vault| own.min(*of_vault))
-        });
-        // A replica that lags would put old values back. The next poll asks again.
-        if since.is_none_or(|since| since.elapsed() >= self.refusal_confirm) {
-            self.lists_went_back.remove(vault_id);
-            let versions = listing.items().iter().map(|item| (&*item.id, item.version));
-            self.scope.listed(vault_id, versions, began);
-            view.snapshot = view.snapshot.listed(vault_id, Arc::new(listing));
-        } else {
-            tracing::warn!(server = %self.name, vault = %vault_id, "a list of the vault may be older than what is known; asking again");
-            view.snapshot = view.snapshot.unguarded(vault_id);
-        }
-        // As late as can be: whoever looked before has not seen this list.
-        view.listed_at.insert(vault_id.clone(), Instant::now());
-        self.publish(view);
-    }
-
-    fn unlisted(&mut self, vault_id: &Arc<str>, error: ConnectError) {
-        let mut view = self.current();
-        view.listed_at.insert(vault_id.clone(), Instant::now());
-        let (well, confirm) = (self.last_good, self.refusal_confirm);
-        let before = view.vault_troubles.get(vault_id);
-        let trouble = Trouble::following(before, error, well, SystemTime::now(), confirm);
-        if trouble.is_refusal() && self.is_believed(trouble.lasted()) {
-            self.scope.forget_vault(vault_id);
-        }
-        view.vault_troubles.insert(vault_id.clone(), trouble);
-        self.publish(view);
-    }
-
     /// Asks Connect how it is. No answer is no news: the polls tell.
     async fn look_at_health(&mut self) {
         self.next_health =
@@ -365,11 +302,11 @@ impl Actor {
         (self.on_news)(News::Connect);
     }
 
-    fn current(&self) -> View {
+    pub(super) fn current(&self) -> View {
         View::clone(&self.view.borrow())
     }
 
-    fn publish(&self, view: View) {
+    pub(super) fn publish(&self, view: View) {
         self.view.send_replace(Arc::new(view));
     }
 }

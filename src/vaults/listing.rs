@@ -97,6 +97,12 @@ impl Listing {
         })
     }
 
+    /// Whether an item of a list before is not in this one.
+    #[must_use]
+    pub fn lacks(&self, before: &Self) -> bool {
+        before.items.iter().any(|item| !self.by_id.contains_key(&item.id))
+    }
+
     /// The items, in a fixed order.
     #[must_use]
     pub fn items(&self) -> &[ListedItem] {

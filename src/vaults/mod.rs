@@ -4,6 +4,7 @@
 mod actor;
 mod gone;
 mod listing;
+mod lists;
 mod server;
 mod snapshot;
 mod trouble;

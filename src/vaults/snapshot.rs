@@ -138,7 +138,7 @@ impl Snapshot {
         vaults
             .iter()
             .filter(|v| {
-                let known = self.vault(&v.id).and_then(|known| known.content_version);
+                let known = self.known(&v.id).and_then(|known| known.content_version);
                 known.zip(v.content_version).is_some_and(|(known, now)| now < known)
             })
             .map(|v| v.id.clone())
@@ -148,14 +148,10 @@ impl Snapshot {
     /// Takes in a poll: the vaults as they are now, with the listings that were known.
     #[must_use]
     pub(super) fn polled(&self, vaults: Vec<Vault>, how: &Polled<'_>) -> Self {
-        let known = |id: &str| {
-            let gone = || self.gone.iter().map(|g| &g.vault).find(|v| *v.id == *id);
-            self.vault(id).or_else(gone)
-        };
         let mut vaults: Vec<VaultEntry> = vaults
             .into_iter()
             .map(|vault| {
-                let known = known(&vault.id);
+                let known = self.known(&vault.id);
                 let held = known.filter(|_| how.held.contains(&vault.id));
                 VaultEntry {
                     listing: known.and_then(|known| known.listing.clone()),
@@ -215,6 +211,12 @@ impl Snapshot {
     /// All vaults, by id.
     pub fn vaults(&self) -> impl Iterator<Item = &VaultEntry> {
         self.vaults.iter()
+    }
+
+    /// A vault, also one that is gone.
+    fn known(&self, id: &str) -> Option<&VaultEntry> {
+        let gone = || self.gone.iter().map(|g| &g.vault).find(|v| *v.id == *id);
+        self.vault(id).or_else(gone)
     }
 
     /// A vault.

@@ -37,7 +37,7 @@ async fn items_are_listed_and_belong_to_the_vault() {
     let active = row(ITEM, VAULT, "");
     let archived = row(OTHER, VAULT, r#","state":"ARCHIVED""#);
     let server = Server::start(json("200 OK", &format!("[{active},{archived}]"))).await;
-    let items = client(config(&server.origin)).items(VAULT).await.unwrap();
+    let items = client(config(&server.origin)).items(VAULT).await.unwrap().1;
     let states: Vec<_> = items.iter().map(|item| item.state).collect();
     assert_eq!(states, [State::Active, State::Archived]);
     assert_eq!((&*items[0].title, items[0].version), ("orders", 3));
@@ -149,7 +149,7 @@ async fn a_long_list_is_read_in_pieces() {
     let server = Server::start(json("200 OK", &format!(" [{}]\n", rows.join(" ,\n")))).await;
     let mut config = config(&server.origin);
     config.list_limits = ListLimits { body: 64 << 20, entry: 256, entries: 20_000 };
-    let items = client(config).items(VAULT).await.unwrap();
+    let items = client(config).items(VAULT).await.unwrap().1;
     assert_eq!(items.len(), 20_000);
     let last = items.last().unwrap();
     assert_eq!((&*last.title, last.version), ("a \"]} 19999", 19_999));

@@ -49,7 +49,7 @@ impl Replicas {
     async fn read_all(&self, client: &Client) {
         let vaults = client.vaults().await.unwrap();
         assert_eq!(client.vault(&self.vault).await.unwrap(), vaults[0]);
-        assert_eq!(client.items(&self.vault).await.unwrap().len(), 1);
+        assert_eq!(client.items(&self.vault).await.unwrap().1.len(), 1);
         let item = client.fetch_item(&self.identity).await.unwrap();
         assert_eq!(item.fields[0].value.as_ref().unwrap().expose(), CANARY);
     }

@@ -119,3 +119,20 @@ fn a_vault_that_nobody_needed_is_not_listed() {
     let rows = rows(&["*"], None);
     assert_eq!(resolve(&rows, "infra", "x"), Err(Unresolved::NotListed { vault_id: id('i') }));
 }
+
+#[test]
+fn a_vault_that_a_poll_missed_comes_back_with_no_lower_version_unnoticed() {
+    let vault = |version| Vault {
+        id: id('s'),
+        name: "services".into(),
+        content_version: Some(version),
+        items: None,
+    };
+    let how = Polled { held: &BTreeSet::new(), in_use: &|_| true };
+    let missed = Snapshot::default().polled(vec![vault(5)], &how).polled(vec![], &how);
+    assert_eq!(missed.lower_than_known(&[vault(3)]), BTreeSet::from([id('s')]));
+    assert_eq!(missed.lower_than_known(&[vault(5)]), BTreeSet::new());
+    let held = Polled { held: &BTreeSet::from([id('s')]), in_use: &|_| true };
+    let back = missed.polled(vec![vault(3)], &held);
+    assert_eq!(back.vault(&id('s')).unwrap().content_version, Some(5));
+}

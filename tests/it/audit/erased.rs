@@ -45,11 +45,10 @@ fn denying() -> Value {
     json!({"onDenied": "Delete", "rules": [rule]})
 }
 
-/// What status says of a deletion under way, and of what comes after it.
-async fn wait_deleting(bed: &Bed, is_there: bool) -> Option<String> {
-    let what = format!("status.deleting to be there: {is_there}");
-    let of = |r: &CredentialRequest| r.status.as_ref().and_then(|s| s.deleting.clone());
-    of(&bed.wait_request("orders", &what, |r| of(r).is_some() == is_there).await)
+/// Waits until status tells of no deletion under way.
+async fn wait_settled(bed: &Bed) {
+    let is_settled = |r: &CredentialRequest| r.status.as_ref().is_none_or(|s| s.deleting.is_none());
+    bed.wait_request("orders", "to tell of no deletion", is_settled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +62,7 @@ async fn a_deletion_whose_end_was_not_recorded_is_closed_at_the_next_start() {
     let noted = tokio::spawn(first_note(bed.requests()));
     bed.policy("end", denying()).await;
     bed.wait_no_secret("orders").await;
-    wait_deleting(&bed, false).await;
+    wait_settled(&bed).await;
     let note = noted.await.unwrap();
     wait::until("the deletion to be recorded", wait::WAIT, async || {
         let deleted = of(&records(&path), "write", &DELETIONS);
@@ -81,7 +80,7 @@ async fn a_deletion_whose_end_was_not_recorded_is_closed_at_the_next_start() {
     bed.requests().patch_status("orders", &PatchParams::default(), &patch).await.unwrap();
 
     let mut program = start(&bed, &path).await;
-    wait_deleting(&bed, false).await;
+    wait_settled(&bed).await;
     let request = bed.wait_reason("orders", Reason::Denied).await;
     program.terminate().await;
     let gone = of(&records(&path), "write", &["gone"]);
@@ -93,11 +92,12 @@ async fn a_deletion_whose_end_was_not_recorded_is_closed_at_the_next_start() {
     assert_eq!(code, 0, "{said}");
     // Nothing that somebody else writes there closes anything.
     let before = records(&path).len();
-    let forged = json!([{"op": "add", "path": "/status/deleting", "value": "forged-1.v1.k.x"}]);
+    let forged =
+        json!([{"op": "add", "path": "/status/deleting", "value": "forged-1.v1.k.x"}]);
     let patch = Patch::<Value>::Json(serde_json::from_value(forged).unwrap());
     bed.requests().patch_status("orders", &PatchParams::default(), &patch).await.unwrap();
     let mut program = start(&bed, &path).await;
-    wait_deleting(&bed, false).await;
+    wait_settled(&bed).await;
     program.terminate().await;
     assert_eq!(records(&path).len(), before);
 }
@@ -125,6 +125,8 @@ async fn kills_around_a_deletion_leave_a_closed_record_for_each() {
     for round in 0..6 {
         bed.wait_ready("orders").await;
         let intents = of(&records(&path), "intent", &DELETIONS).len();
+        // Watched for, since it is gone in a moment.
+        let noted = tokio::spawn(first_note(bed.requests()));
         bed.policy("end", denying()).await;
         match round % 3 {
             0 => {
@@ -134,14 +136,14 @@ async fn kills_around_a_deletion_leave_a_closed_record_for_each() {
                 })
                 .await;
             }
-            1 => drop(wait_deleting(&bed, true).await),
+            1 => drop(tokio::time::timeout(wait::WAIT, noted).await.unwrap()),
             _ => bed.wait_no_secret("orders").await,
         }
         program.kill().await;
         program = start(&bed, &path).await;
         bed.wait_no_secret("orders").await;
         bed.wait_reason("orders", Reason::Denied).await;
-        wait_deleting(&bed, false).await;
+        wait_settled(&bed).await;
         let all = records(&path);
         let ends = of(&all, "write", &["deleted", "taken back", "gone"]);
         let deleted = |seen: &&Seen| matches!(seen, Seen::Deleted(_));

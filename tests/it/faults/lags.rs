@@ -191,6 +191,38 @@ async fn a_list_that_lacks_what_is_new_is_not_believed_though_nothing_in_it_is_o
     operator.stop().await;
 }
 
+/// Versions that one host tells say nothing of what another one lists.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_another_host_than_the_polled_one_takes_nothing_away() {
+    let bed = Bed::new("fl-other").await;
+    let settings = Settings { refusal_confirm: wait::LONGEST * 10, ..Settings::for_tests() };
+    let second = bed.second_host().await;
+    let operator = bed.operator_with(settings).await;
+    bed.request_data("good", &[("k", DB)]).await;
+    says(&bed, "good", Says::SYNCED).await;
+    let (added, rotated) = (fresh(&bed, "added"), fresh(&bed, "rotated"));
+    bed.connect.add_item("services", ItemSpec::new("added").field("password", &added)).unwrap();
+    bed.request_data("added", &[("k", "op://services/added/password")]).await;
+    says(&bed, "added", Says::SYNCED).await;
+    let history = bed.observe_secrets().await;
+    bed.connect.fault(FaultSpec::new(status(500)).on(LIST));
+    set(&bed, "orders-db", &rotated);
+    second.reset_requests();
+    wait::until("the other host to be asked for lists", wait::WAIT, async || {
+        let requests = second.requests();
+        let (lists, polls) = (requests.route(LIST), requests.route(VAULTS));
+        if lists >= 3 && polls == 0 { Ok(()) } else { Err(format!("{lists} lists, {polls} polls")) }
+    })
+    .await;
+    for name in ["good", "added"] {
+        says(&bed, name, Says::SYNCED).await;
+    }
+    assert!(history.of("good").is_empty() && history.of("added").is_empty());
+    bed.connect.clear_faults();
+    bed.wait_value("good", "k", &rotated).await;
+    operator.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lag_that_outages_interrupt_is_not_believed() {
     let bed = Bed::new("fl-broken").await;

@@ -151,7 +151,13 @@ async fn a_list_that_says_404_ends_what_is_kept_of_the_vault() {
 async fn a_poll_that_is_refused_once_is_no_news() {
     let (bed, operator) = with_a_secret("fr-once-poll").await;
     let before = versions(&bed, &["good"]).await;
-    let server = bed.get_server().await.resource_version();
+    // The first look at its health comes when it will.
+    let server = wait::until("the server's status to be whole", wait::WAIT, async || {
+        let server = bed.get_server().await;
+        let is_whole = server.status.as_ref().is_some_and(|s| s.version.is_some());
+        if is_whole { Ok(server.resource_version()) } else { Err(format!("{:?}", server.status)) }
+    })
+    .await;
     for code in [401, 403] {
         bed.connect.reset_requests();
         bed.connect.fault(FaultSpec::new(status(code)).on(VAULTS).times(1));
