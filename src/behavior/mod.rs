@@ -30,7 +30,7 @@ pub use history::History;
 pub use limits::Limits;
 pub use profile::Profile;
 pub use profiles::Profiles;
-pub use weigh::Weighed;
+pub use weigh::{Look, Noted};
 
 #[cfg(test)]
 mod tests;

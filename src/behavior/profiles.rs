@@ -17,6 +17,9 @@ use crate::api::{Moment, RebuildCause, Rebuilt};
 #[derive(Clone, Debug, Default)]
 pub struct Profiles {
     by_namespace: BTreeMap<Arc<str>, Profile>,
+    /// When something was noted of a namespace last, in the order of notes.
+    revisions: BTreeMap<Arc<str>, u64>,
+    notes: u64,
     vaults: VaultLedgers,
     pub(super) attempts: Attempts,
 }
@@ -47,6 +50,7 @@ impl Profiles {
     /// What its vaults gave out stays known even so: an older profile that is put back does not lower it.
     pub fn load(&mut self, namespace: &str, profile: Profile) {
         let namespace: Arc<str> = namespace.into();
+        self.revise(&namespace);
         let is_over_all = &*namespace == Self::OVER_ALL;
         for vault in &profile.known.vaults {
             for item in &vault.items {
@@ -60,6 +64,7 @@ impl Profiles {
     /// Takes in that the stored profile of a namespace is missing, foreign or broken. What is known of it in memory
     /// is kept, and is to be stored again; at a start that is nothing.
     pub fn doubt(&mut self, namespace: &str, cause: RebuildCause, at: DateTime<Utc>) {
+        self.revise(&namespace.into());
         let profile = self.by_namespace.entry(namespace.into()).or_insert_with(|| Profile::new(at));
         profile.known.rebuilt = Some(Rebuilt { at: at.into(), cause });
     }
@@ -81,8 +86,19 @@ impl Profiles {
             self.iter().filter(|(n, p)| is_gone(n, p)).map(|(n, _)| n.to_owned()).collect();
         for name in &gone {
             self.by_namespace.remove(name.as_str());
+            self.revisions.remove(name.as_str());
         }
         gone
+    }
+
+    fn revise(&mut self, namespace: &Arc<str>) {
+        self.notes += 1;
+        self.revisions.insert(Arc::clone(namespace), self.notes);
+    }
+
+    /// Tells what is known of a namespace from what was before.
+    pub(super) fn revision(&self, namespace: &str) -> u64 {
+        self.revisions.get(namespace).copied().unwrap_or_default()
     }
 
     /// What is known of a namespace.
@@ -133,6 +149,7 @@ impl Profiles {
         at: DateTime<Utc>,
     ) {
         let namespace: Arc<str> = attempt.namespace.as_str().into();
+        self.revise(&namespace);
         let profile = self.by_namespace.entry(Arc::clone(&namespace)).or_insert_with(|| {
             let missing = super::Detector::MissingProfile;
             let mut profile = Profile::new(at);

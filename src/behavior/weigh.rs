@@ -25,11 +25,22 @@ struct Remembered {
     at: DateTime<Utc>,
 }
 
-/// What came of an attempt.
+/// An attempt as it is to be decided on.
 #[derive(Clone, Debug)]
-pub struct Weighed<V> {
-    /// What was decided.
-    pub verdict: V,
+pub struct Look {
+    /// What is unusual about it, and the past of its namespace.
+    pub seen: Seen,
+    /// What is unusual about it and was not told of it before.
+    news: Vec<Anomaly>,
+    was_granted: bool,
+    is_new: bool,
+    /// What was known of its namespace.
+    revision: u64,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, Default)]
+pub struct Noted {
     /// What is unusual about it and was not told of it before.
     pub news: Vec<Anomaly>,
     /// Whether the profile of its namespace is another one now.
@@ -47,15 +58,22 @@ impl Profiles {
         installation: &Installation,
         limits: &Limits,
         decide: impl FnOnce(Seen) -> (V, Option<NotedOutcome>),
-    ) -> Weighed<V> {
+    ) -> (V, Noted) {
+        let look = self.begin(attempt, installation, limits);
+        let (verdict, outcome) = decide(look.seen.clone());
+        (verdict, self.finish(attempt, look, outcome))
+    }
+
+    /// The first half of [`Profiles::weigh`], for those who decide while others look.
+    #[must_use]
+    pub fn begin(&self, attempt: &Attempt, installation: &Installation, limits: &Limits) -> Look {
         let mut seen = self.look(attempt, installation, limits);
         let before = self.attempts.get(attempt);
         let was_granted = before.is_some_and(|before| before.granted);
-        let found = before.map(|before| before.anomalies.clone());
         // What was denied before a restart is no other attempt after it.
         let is_new = before.is_none() && !self.was_denied(attempt);
         let mut news = Vec::new();
-        match found {
+        match before.map(|before| before.anomalies.clone()) {
             // It is the same attempt: what was found unusual about it is not news the second time, nor usual.
             Some(found) if was_granted => seen.anomalies = found,
             // What waits meets all that was granted since, and keeps what was found by then.
@@ -68,10 +86,24 @@ impl Profiles {
             None if is_new => news.clone_from(&seen.anomalies),
             None => {}
         }
-        let (verdict, outcome) = decide(seen.clone());
-        let Some(outcome) = outcome else {
-            return Weighed { verdict, news: Vec::new(), is_noted: false, has_new_items: false };
-        };
+        Look { seen, news, was_granted, is_new, revision: self.revision(&attempt.namespace) }
+    }
+
+    /// Whether what was looked at is still as it was.
+    #[must_use]
+    pub fn stands(&self, attempt: &Attempt, look: &Look) -> bool {
+        self.revision(&attempt.namespace) == look.revision
+    }
+
+    /// The second half: takes in what an attempt came to.
+    pub fn finish(
+        &mut self,
+        attempt: &Attempt,
+        look: Look,
+        outcome: Option<NotedOutcome>,
+    ) -> Noted {
+        let Look { seen, news, was_granted, is_new, revision: _ } = look;
+        let Some(outcome) = outcome else { return Noted::default() };
         let is_granted = matches!(outcome, NotedOutcome::Granted { .. });
         let is_noted = is_new || (is_granted && !was_granted);
         if is_noted {
@@ -79,7 +111,7 @@ impl Profiles {
         }
         let has_new_items = is_noted && is_granted && seen.history.new_items > 0;
         self.attempts.put(attempt, seen.anomalies, is_granted || was_granted);
-        Weighed { verdict, news, is_noted, has_new_items }
+        Noted { news, is_noted, has_new_items }
     }
 
     /// Forgets attempts that were over a day ago.
@@ -94,13 +126,15 @@ impl Attempts {
     }
 
     fn put(&mut self, attempt: &Attempt, anomalies: Vec<Anomaly>, granted: bool) {
+        let key = (attempt.uid.as_str().into(), attempt.spec.as_str().into());
         if self.known.len() >= MOST
+            && !self.known.contains_key(&key)
             && let Some(oldest) =
                 self.known.iter().min_by_key(|(_, r)| r.at).map(|(k, _)| k.clone())
         {
             self.known.remove(&oldest);
         }
         let remembered = Remembered { anomalies, granted, at: attempt.at };
-        self.known.insert((attempt.uid.as_str().into(), attempt.spec.as_str().into()), remembered);
+        self.known.insert(key, remembered);
     }
 }

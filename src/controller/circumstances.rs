@@ -49,7 +49,7 @@ impl Knowledge {
                 self.profiles.decide(&attempt, |seen| {
                     let Seen { anomalies, history } = seen;
                     let circumstances = circumstances(Occasion::Grant, anomalies, history);
-                    decide(facts, &circumstances, access, &policies)
+                    decide(facts.clone(), &circumstances, access, &policies)
                 })
             }
         }

@@ -2,16 +2,19 @@
 //! interpreter has no cost limit of its own.
 
 mod bounds;
+mod calls;
 mod context;
 mod cost;
 mod elements;
 mod failure;
 mod functions;
 mod members;
+mod parts;
 mod place;
 mod variables;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use kube_cel::cel::{IdedExpr, Program, Value};
 
@@ -73,6 +76,14 @@ pub enum CompileError {
     /// A function that rules do not have.
     #[error("unknown function '{0}'")]
     UnknownFunction(Name),
+    /// A function that is called in another way than it is made for.
+    #[error("'{name}' is called so: {usage}")]
+    WrongCall {
+        /// The function.
+        name: Name,
+        /// How it is called.
+        usage: &'static str,
+    },
     /// A message of a type, which rules do not have.
     #[error("unknown type '{0}'; rules make lists and maps alone")]
     UnknownType(Name),
@@ -83,7 +94,7 @@ pub enum CompileError {
     TooCostly(u64),
     /// A rule that defers, and whose answer stays as it is.
     #[error(
-        "a rule that defers must read now, history, anomalies or service: another one would defer for ever"
+        "a rule that defers must read now, history or service: another one would defer for ever"
     )]
     DefersForEver,
 }
@@ -110,6 +121,7 @@ impl CompileError {
             Self::UnknownVariable(name)
             | Self::UnknownFunction(name)
             | Self::UnknownType(name)
+            | Self::WrongCall { name, .. }
             | Self::UnknownMember { field: name, .. } => name.column,
             Self::TooLong(_)
             | Self::TooDeep
@@ -128,6 +140,8 @@ pub(super) enum EvaluationError {
     Failed(String),
     #[error("the rule did not come to true or false")]
     NotBoolean,
+    #[error("the rule failed: it comes to a time or a number that there is not")]
+    Panicked,
 }
 
 impl Expression {
@@ -167,6 +181,7 @@ impl Expression {
         let Checker { reads, maps, cost, .. } = checker;
         let mut root = program.expression().clone();
         elements::in_order(&mut root, &maps);
+        members::by_index(&mut root);
         Ok(Self { root, reads, cost })
     }
 
@@ -181,10 +196,13 @@ impl Expression {
     }
 
     pub(super) fn evaluate(&self, context: &FactsContext<'_>) -> Result<bool, EvaluationError> {
-        match context.0.resolve(&self.root) {
-            Ok(Value::Bool(matches)) => Ok(matches),
-            Ok(_) => Err(EvaluationError::NotBoolean),
-            Err(error) => Err(EvaluationError::Failed(failure::words(&error))),
+        // The interpreter panics where times add up to none that it can hold. The context is read alone.
+        let resolved = catch_unwind(AssertUnwindSafe(|| context.0.resolve(&self.root)));
+        match resolved {
+            Ok(Ok(Value::Bool(matches))) => Ok(matches),
+            Ok(Ok(_)) => Err(EvaluationError::NotBoolean),
+            Ok(Err(error)) => Err(EvaluationError::Failed(failure::words(&error))),
+            Err(_) => Err(EvaluationError::Panicked),
         }
     }
 }

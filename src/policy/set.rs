@@ -157,7 +157,7 @@ impl PolicyState {
 /// Compiles a rule. `cost` is that of the rules before it, and goes up.
 fn compile(rule: &PolicyRule, cost: &mut u64) -> Result<Expression, CompileError> {
     let when = Expression::compile(&rule.when)?;
-    if rule.effect == Some(Effect::Defer) && !when.reads().is_transient() {
+    if rule.effect == Some(Effect::Defer) && !when.reads().is_timed() {
         return Err(CompileError::DefersForEver);
     }
     *cost = cost.saturating_add(when.cost());

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::behavior::{self, Attempt, History, Installation, Limits, NotedOutcome, Seen};
+use crate::behavior::{self, Attempt, History, Installation, Limits, Noted, NotedOutcome, Seen};
 use crate::kube_io::{ApiError, Expected, KubeIo};
 use crate::policy::Verdict;
 use crate::secret::MasterKeys;
@@ -22,6 +22,8 @@ pub(super) use store::keep;
 
 /// The name of the profile of all namespaces together.
 const OVER_ALL: &str = behavior::Profiles::OVER_ALL;
+/// How often an attempt is decided on anew, since others of its namespace came before, until they are kept waiting.
+const TRIES: u32 = 8;
 
 /// The profiles of the namespaces that this instance serves, and those of others as far as they tell of vaults.
 pub(super) struct Profiles {
@@ -134,29 +136,43 @@ impl Profiles {
         }
     }
 
-    /// Decides on an attempt by what is unusual about it, and takes in what it came to. In one step: of two
-    /// attempts at the same time the second one sees the first.
-    pub(super) fn decide(
-        &self,
-        attempt: &Attempt,
-        decide: impl FnOnce(Seen) -> Verdict,
-    ) -> Verdict {
+    /// Decides on an attempt by what is unusual about it, and takes in what it came to. As if in one step: of two
+    /// attempts of a namespace at the same time the second one sees the first.
+    ///
+    /// Rules are asked while others look: those of one namespace must not hold up all.
+    pub(super) fn decide(&self, attempt: &Attempt, decide: impl Fn(Seen) -> Verdict) -> Verdict {
+        for _ in 0..TRIES {
+            let look = self.lock().known.begin(attempt, &self.installation, &self.limits);
+            let verdict = decide(look.seen.clone());
+            let mut state = self.lock();
+            if state.known.stands(attempt, &look) {
+                let came = state.known.finish(attempt, look, noted(&verdict));
+                self.take_in(&mut state, attempt, &came);
+                return verdict;
+            }
+        }
+        // Others of the namespace were always quicker.
         let mut state = self.lock();
-        let weighed = state.known.weigh(attempt, &self.installation, &self.limits, |seen| {
-            let verdict = decide(seen);
-            let outcome = noted(&verdict);
-            (verdict, outcome)
-        });
-        for anomaly in &weighed.news {
+        let (verdict, came) =
+            state.known.weigh(attempt, &self.installation, &self.limits, |seen| {
+                let verdict = decide(seen);
+                let outcome = noted(&verdict);
+                (verdict, outcome)
+            });
+        self.take_in(&mut state, attempt, &came);
+        verdict
+    }
+
+    fn take_in(&self, state: &mut State, attempt: &Attempt, came: &Noted) {
+        for anomaly in &came.news {
             self.metrics.decisions.anomaly(anomaly.detector.as_str());
         }
-        if weighed.is_noted {
+        if came.is_noted {
             state.row(&attempt.namespace).noted += 1;
         }
-        if weighed.has_new_items {
+        if came.has_new_items {
             state.row(OVER_ALL).noted += 1;
         }
-        weighed.verdict
     }
 
     /// What rules may know of the past of a namespace where nobody attempts anything.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use kube_cel::cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr};
 
+use super::calls::{Function, is_operator};
 use super::cost::{self, Size};
 use super::variables::{CLAIMS, Reads, Variable};
 use super::{CompileError, Name, place};
@@ -14,36 +15,6 @@ pub(super) const MAX_DEPTH: usize = 32;
 /// How deep comprehensions (`all`, `exists`, `map`, …) may nest: each level multiplies the cost by the
 /// number of references.
 pub(super) const MAX_COMPREHENSIONS: usize = 2;
-/// The functions that rules may call. Each new one needs its price in [`cost`]. Left out is what makes much from little
-/// (`lists.range`, `replace`).
-const FUNCTIONS: [&str; 25] = [
-    "contains",
-    "duration",
-    "endsWith",
-    "getDate",
-    "getDayOfMonth",
-    "getDayOfWeek",
-    "getDayOfYear",
-    "getFullYear",
-    "getHours",
-    "getMinutes",
-    "getMonth",
-    "int",
-    "join",
-    "lowerAscii",
-    "matches",
-    "size",
-    "split",
-    "startsWith",
-    "string",
-    "timestamp",
-    "trim",
-    "upperAscii",
-    "sets.contains",
-    "sets.equivalent",
-    "sets.intersects",
-];
-
 /// An upper bound of how deep the parser will recurse, found without parsing.
 pub(super) fn nesting(source: &str) -> usize {
     let (mut open, mut deepest, mut unary, mut conditionals) = (0_usize, 0, 0_usize, 0_usize);
@@ -155,7 +126,7 @@ impl<'e> Checker<'e> {
                     }
                     None => self.check(&select.operand)?.whole,
                 };
-                if members.is_some_and(|known| !known.contains(&select.field.as_str())) {
+                if members.is_some_and(|known| !known.contains(&&*select.field)) {
                     return Err(CompileError::UnknownMember {
                         of,
                         field: self.name(&select.field),
@@ -164,7 +135,7 @@ impl<'e> Checker<'e> {
                 self.passed.push(&select.field);
                 let size = match variable {
                     Some(variable) => Size::of_member(variable, &select.field),
-                    None if members.is_some() => Size::ONE,
+                    None if members.is_some() => Size::of_claim(&select.field),
                     None => Size::any(whole),
                 };
                 self.pay(size.whole);
@@ -217,18 +188,16 @@ impl<'e> Checker<'e> {
     }
 
     fn call(&mut self, call: &'e CallExpr) -> Result<Size, CompileError> {
-        // `sets.contains(a, b)` is parsed as a call of `contains` on an identifier `sets`.
+        // `sets.contains(a, b)` is parsed as a call of `contains` on an identifier `sets`, and meant whatever `sets` is.
         let qualified = match call.target.as_ref().map(|t| &t.expr) {
-            Some(Expr::Ident(target)) if self.known(target).is_none() => {
-                Some(format!("{target}.{}", call.func_name))
-                    .filter(|name| FUNCTIONS.contains(&name.as_str()))
-            }
+            Some(Expr::Ident(target)) => Some(format!("{target}.{}", call.func_name))
+                .filter(|name| Function::of(name).is_some()),
             _ => None,
         };
         let target = call.target.as_deref().filter(|_| qualified.is_none());
-        let function = qualified.as_deref().unwrap_or(&call.func_name);
-        let is_operator = !function.starts_with(|c: char| c.is_ascii_alphabetic());
-        let is_known = is_operator || FUNCTIONS.contains(&function);
+        let name = qualified.as_deref().unwrap_or(&call.func_name);
+        let function = Function::of(name);
+        let is_known = function.is_some() || is_operator(name);
         let mut sizes = Vec::with_capacity(call.args.len() + 1);
         // What stands before a function that nobody knows may be a part of its name.
         if let Some(target) = target.filter(|t| is_known || !self.is_unknown(&t.expr)) {
@@ -237,11 +206,24 @@ impl<'e> Checker<'e> {
         if !is_known {
             return Err(CompileError::UnknownFunction(self.name(&call.func_name)));
         }
-        self.passed.push(&call.func_name);
-        for value in &call.args {
-            sizes.push(self.check(value)?);
+        let arguments = call.args.len();
+        if let Some(function) = function
+            && !(target.is_some() && function.is_method(arguments)
+                || target.is_none() && function.is_plain(arguments))
+        {
+            let usage = function.usage;
+            return Err(CompileError::WrongCall { name: self.name(&call.func_name), usage });
         }
-        let price = cost::of_call(function, call, &sizes);
+        self.passed.push(&call.func_name);
+        for (position, value) in call.args.iter().enumerate() {
+            let before = self.cost;
+            sizes.push(self.check(value)?);
+            if position == 0 && target.is_none() && function.is_some() {
+                // The interpreter may make the first one twice.
+                self.cost = self.cost.saturating_add(self.cost.saturating_sub(before));
+            }
+        }
+        let price = cost::of_call(name, call, &sizes);
         self.pay(price.steps);
         self.cost = self.cost.saturating_add(price.once);
         Ok(price.makes)
@@ -320,14 +302,39 @@ impl<'e> Checker<'e> {
     /// What an operand is, and which members it has, where that is fixed: a misspelt one would be found
     /// only when a request is denied for it.
     fn members(&self, operand: &Expr) -> (&'static str, Option<&'static [&'static str]>) {
+        const NONE: Option<&[&str]> = Some(&[]);
         match operand {
-            Expr::Select(select) if select.field == "claims" => match &select.operand.expr {
-                Expr::Ident(name) if name == "request" => ("request.claims", Some(CLAIMS)),
-                _ => ("", None),
+            Expr::Ident(name) if self.known(name).is_none() => match Variable::of(name) {
+                // Its elements have members.
+                Some(list) if list.element().is_some() => (list.name(), NONE),
+                Some(variable) => (variable.name(), variable.members()),
+                None => ("", None),
             },
-            _ => self.variable_of(operand).map_or(("", None), |variable| {
+            Expr::Ident(_) => self.variable_of(operand).map_or(("", None), |variable| {
                 (variable.element().unwrap_or(variable.name()), variable.members())
             }),
+            Expr::Select(select) => {
+                let Some(variable) = self.variable_of(&select.operand.expr) else {
+                    // Of a claim or a label, which are texts.
+                    return match self.members(&select.operand.expr).0 {
+                        "request.claims" => ("a claim", NONE),
+                        "namespace.labels" => ("a label", NONE),
+                        _ => ("", None),
+                    };
+                };
+                match (variable, select.field.as_str()) {
+                    (Variable::Request, "claims") => ("request.claims", Some(CLAIMS)),
+                    (Variable::Namespace, "labels") => ("namespace.labels", None),
+                    (variable, field) => {
+                        let known = variable.members().unwrap_or_default().iter();
+                        known
+                            .copied()
+                            .find(|known| *known == field)
+                            .map_or(("", None), |known| (known, NONE))
+                    }
+                }
+            }
+            _ => ("", None),
         }
     }
 

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use kube_cel::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr};
+use kube_cel::cel::common::ast::{CallExpr, Expr, IdedExpr};
 use kube_cel::cel::{Context, Value};
+
+use super::parts;
 
 /// The function that makes a list of the keys of a map. Rules cannot spell its name.
 const ELEMENTS: &str = "@elements";
@@ -30,41 +32,13 @@ pub(super) fn in_order(expression: &mut IdedExpr, ranges: &BTreeSet<u64>) {
     if ranges.is_empty() {
         return;
     }
-    let each = |part: &mut IdedExpr| in_order(part, ranges);
-    match &mut expression.expr {
-        Expr::Call(call) => {
-            call.target.as_deref_mut().into_iter().chain(&mut call.args).for_each(each);
-        }
-        Expr::Comprehension(looped) => {
-            let range = &mut looped.iter_range;
-            each(range);
-            for part in [
-                &mut looped.accu_init,
-                &mut looped.loop_cond,
-                &mut looped.loop_step,
-                &mut looped.result,
-            ] {
-                each(part);
-            }
-            if ranges.contains(&range.id) {
-                let (id, args) = (range.id, vec![std::mem::take(range)]);
-                let call = CallExpr { func_name: ELEMENTS.to_owned(), target: None, args };
-                *range = IdedExpr { id, expr: Expr::Call(call) };
-            }
-        }
-        Expr::List(list) => list.elements.iter_mut().for_each(each),
-        Expr::Map(map) => {
-            for entry in &mut map.entries {
-                match &mut entry.expr {
-                    EntryExpr::MapEntry(entry) => {
-                        each(&mut entry.key);
-                        each(&mut entry.value);
-                    }
-                    EntryExpr::StructField(field) => each(&mut field.value),
-                }
-            }
-        }
-        Expr::Select(select) => each(&mut select.operand),
-        Expr::Struct(_) | Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => {}
+    parts::each(expression, |part| in_order(part, ranges));
+    if let Expr::Comprehension(looped) = &mut expression.expr
+        && ranges.contains(&looped.iter_range.id)
+    {
+        let range = &mut looped.iter_range;
+        let (id, args) = (range.id, vec![std::mem::take(range)]);
+        let call = CallExpr { func_name: ELEMENTS.to_owned(), target: None, args };
+        *range = IdedExpr { id, expr: Expr::Call(call) };
     }
 }

@@ -1,13 +1,17 @@
 //! Maps of which rules read members by name and nothing else. The interpreter copies them at each turn of a macro, so
 //! that they are shared.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use kube_cel::cel::ExecutionError;
+use kube_cel::cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
 use kube_cel::cel::common::traits::{Container, Indexer, Iterable};
 use kube_cel::cel::common::types::{CelBool, CelInt, CelMap, CelMapKey, CelString, MAP_TYPE, Type};
 use kube_cel::cel::common::value::Val;
 
+use super::parts;
 use super::variables::Members;
 
 /// A map of those members that are read.
@@ -68,6 +72,10 @@ impl Val for Shared {
         self.0.as_indexer()
     }
 
+    fn into_indexer(self: Box<Self>) -> Option<Box<dyn Indexer>> {
+        Some(self)
+    }
+
     fn as_iterable(&self) -> Option<&dyn Iterable> {
         self.0.as_iterable()
     }
@@ -78,5 +86,30 @@ impl Val for Shared {
 
     fn clone_as_boxed(&self) -> Box<dyn Val> {
         Box::new(self.clone())
+    }
+}
+
+impl Indexer for Shared {
+    fn get<'a>(&'a self, member: &dyn Val) -> Result<Cow<'a, dyn Val>, ExecutionError> {
+        self.0.get(member)
+    }
+
+    fn steal(self: Box<Self>, member: &dyn Val) -> Result<Box<dyn Val>, ExecutionError> {
+        self.0.get(member).map(Cow::into_owned)
+    }
+}
+
+/// Has `a.b` mean `a['b']`: of what has no members the interpreter says that the member is `false`, and a rule that looks
+/// for one there would never match. `has(a.b)` stays.
+pub(super) fn by_index(expression: &mut IdedExpr) {
+    parts::each(expression, by_index);
+    if let Expr::Select(select) = &mut expression.expr
+        && !select.test
+    {
+        let field = LiteralValue::String(select.field.as_str().into());
+        let field = IdedExpr { id: expression.id, expr: Expr::Literal(field) };
+        let args = vec![std::mem::take(&mut *select.operand), field];
+        let call = CallExpr { func_name: operators::INDEX.to_owned(), target: None, args };
+        expression.expr = Expr::Call(call);
     }
 }

@@ -62,7 +62,8 @@ fn an_answer_is_the_same_with_what_no_rule_reads_left_out() {
         "refs.all(r, [requester].all(r, r.name == '' && !r.verified))",
         "refs.exists(r, r.vault + 1 == 2)",
         "refs[7].vault == ''",
-        "refs.vault == ''",
+        "[refs].exists(all, all.vault == '')",
+        "refs[0].vault.name == ''",
     ] {
         let rule = Expression::compile(source).unwrap();
         let of_its_own = FactsContext::new(&functions, &facts, Some(&transient), rule.reads());
@@ -117,6 +118,17 @@ fn what_rules_do_not_have_is_refused_by_name() {
         ("'a'.replace('a', 'b') == ''", "unknown function 'replace'"),
         ("range(1000000000).size() > 0", "unknown function 'range'"),
         ("refs == [a.B{c: 1}]", "unknown type 'a.B'"),
+        ("_nope(refs)", "unknown function '_nope'"),
+        (".size(refs) > 3", "unknown function '.size'"),
+        // In another way than they are paid for.
+        ("request.name.matches('a', 'b')", "'matches' is called so: text.matches(pattern)"),
+        ("matches(request.name, 'a')", "'matches' is called so"),
+        ("split(request.name, 'a')[0] == ''", "'split' is called so"),
+        ("size() > 0", "'size' is called so"),
+        (
+            "refs.all(sets, sets.contains('a'))",
+            "'contains' is called so: sets.contains(list, list)",
+        ),
     ] {
         let error = Expression::compile(source).unwrap_err().to_string();
         assert!(error.starts_with(told), "{source}: {error}");
@@ -132,6 +144,13 @@ fn a_misspelt_member_is_refused_when_it_is_compiled() {
         ("has(request.owner)", "request"),
         ("refs.exists(r, r.title == 'x')", "a reference"),
         ("refs.all(a, refs.all(b, a.vault == b.name))", "a reference"),
+        ("refs.vault == 'x'", "refs"),
+        ("has(refs.vault)", "refs"),
+        ("!anomalies.empty", "anomalies"),
+        ("refs.exists(r, r.vault.name == 'x')", "vault"),
+        ("now.hour == 2", "now"),
+        ("request.claims.purpose.text == 'x'", "a claim"),
+        ("namespace.labels.team.name == 'x'", "a label"),
     ] {
         let error = Expression::compile(source).unwrap_err();
         assert!(matches!(&error, CompileError::UnknownMember { of: o, .. } if *o == of), "{error}");
@@ -260,7 +279,33 @@ fn what_nests_out_of_sight_is_refused_and_harms_nothing() {
 #[test]
 fn a_rule_without_an_answer_is_an_error() {
     assert_eq!(eval("1 + 1"), Err(EvaluationError::NotBoolean));
-    assert!(matches!(eval("namespace.labels['none'] == ''"), Err(EvaluationError::Failed(_))));
+    for source in [
+        "namespace.labels['none'] == ''",
+        // What has no members says so, where nobody knew before what it would be.
+        "refs.map(r, r.vault).exists(v, v.name == 'x')",
+        "!refs.map(r, r.vault)[0].empty",
+        "[now].exists(t, t.hour == 2)",
+        "[refs].exists(all, all.vault == 'x')",
+    ] {
+        assert!(matches!(eval(source), Err(EvaluationError::Failed(_))), "{source}");
+    }
+}
+
+#[test]
+fn a_rule_that_comes_to_a_time_that_there_is_not_is_an_error() {
+    for start in ["now", "timestamp('2026-01-01T00:00:00Z')"] {
+        for operator in ["+", "-"] {
+            let eight = "a + a + a + a + a + a + a + a";
+            let source = format!(
+                "{start} {operator} [duration('99999999h')].map(a, {eight}).map(a, {eight})[0] > now",
+            );
+            let answer = eval(&source);
+            assert!(
+                matches!(answer, Err(EvaluationError::Panicked | EvaluationError::Failed(_))),
+                "{source}: {answer:?}"
+            );
+        }
+    }
 }
 
 proptest! {

@@ -48,7 +48,8 @@ impl Variable {
             Anomalies => &["detector", "message"],
             History => HISTORY,
             Namespace => &["labels", "name"],
-            Now => return None,
+            // A time.
+            Now => &[],
             Refs => &[
                 "class",
                 "environment",

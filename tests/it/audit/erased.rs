@@ -92,8 +92,7 @@ async fn a_deletion_whose_end_was_not_recorded_is_closed_at_the_next_start() {
     assert_eq!(code, 0, "{said}");
     // Nothing that somebody else writes there closes anything.
     let before = records(&path).len();
-    let forged =
-        json!([{"op": "add", "path": "/status/deleting", "value": "forged-1.v1.k.x"}]);
+    let forged = json!([{"op": "add", "path": "/status/deleting", "value": "forged-1.v1.k.x"}]);
     let patch = Patch::<Value>::Json(serde_json::from_value(forged).unwrap());
     bed.requests().patch_status("orders", &PatchParams::default(), &patch).await.unwrap();
     let mut program = start(&bed, &path).await;

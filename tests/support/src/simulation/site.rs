@@ -171,7 +171,7 @@ impl Site {
             };
             (decision, Some(outcome))
         };
-        self.profiles.weigh(&attempt, &installation, &self.settings.behavior, decide).verdict
+        self.profiles.weigh(&attempt, &installation, &self.settings.behavior, decide).0
     }
 
     fn installation(&self) -> Installation {
