@@ -91,10 +91,12 @@ impl Reconciler {
                 (Some(refusal.decision), outcome)
             }
             Examined::Decided(Verdict::Held(hold), upstream) => {
+                self.abandon_deletion(&subject).await;
                 let outcome = self.hold(&subject, &hold, &upstream).await;
                 (Some(hold.decision), outcome)
             }
             Examined::Decided(Verdict::Granted(grant), upstream) => {
+                self.abandon_deletion(&subject).await;
                 let decision = grant.decision().clone();
                 match self.deliver(&subject, *grant, &upstream, worker).await {
                     Ok(outcome) => {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kube::runtime::events::EventType;
 
+use super::deletions::Deletion;
 use super::outcome::Ended;
 use super::queue::Next as Then;
 use super::reconcile::Reconciler;
@@ -28,6 +29,8 @@ pub(super) struct Memory {
     pub(super) created: Option<(Written, Instant)>,
     /// The intent that was closed last, until a receipt says so.
     pub(super) closed: Option<String>,
+    /// A deletion of its Secret that was begun.
+    pub(super) deletion: Option<Deletion>,
     /// What status notes of a deletion whose end was recorded, until it does not any more.
     pub(super) settled: Option<String>,
 }
@@ -38,6 +41,7 @@ impl Memory {
             && self.lagging.is_none()
             && self.created.is_none()
             && self.closed.is_none()
+            && self.deletion.is_none()
             && self.settled.is_none()
     }
 }

@@ -47,6 +47,10 @@ impl Reconciler {
                 }
             }
         }
+        // What is denied by other policies now may keep its Secret.
+        if matches!(then, Then::Done) {
+            self.abandon_deletion(subject).await;
+        }
         if refusal.decision.outcome == Outcome::Deferred {
             then = Then::At(self.knowledge.settings.redecide_interval);
         }

@@ -66,10 +66,11 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// Whether it is known that nothing was done: an answer that did not come says neither.
+    /// Whether it is known that nothing was done: an answer that did not come says neither, nor does one of a server
+    /// that failed or ran out of time with it.
     #[must_use]
     pub fn is_certain(&self) -> bool {
-        !matches!(self, Self::TimedOut | Self::Unreachable)
+        !matches!(self, Self::TimedOut | Self::Unreachable | Self::Refused(500..))
     }
 }
 

@@ -1,11 +1,13 @@
 //! The Secret: whose it is, what it holds, and how it is written so that no other is touched.
 
+mod delete;
 mod desired;
 mod keys;
 mod ownership;
 mod tags;
 mod write;
 
+pub use delete::Attempt;
 pub use keys::{KEY_SECRET, KeyError, load_keys, load_or_create_keys};
 pub use ownership::{SecretState, state_of};
 pub use tags::{Content, MasterKeys, ProfileSigner, Proof, Receipt, Signer};

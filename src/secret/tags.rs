@@ -244,6 +244,27 @@ impl Signer {
         (self.check_parts(tag, &parts) == Proof::Valid).then_some(record)
     }
 
+    /// What status says of a Secret that is being deleted: the audit record of that.
+    #[must_use]
+    pub fn deletion(&self, namespace: &str, secret: &str, uid: &str, record: &str) -> String {
+        let parts = ["deletion", namespace, secret, uid, record].map(str::as_bytes);
+        format!("{record}.{}", self.sign_parts(&parts))
+    }
+
+    /// Reads that back, if we wrote it of this Secret.
+    #[must_use]
+    pub fn read_deletion<'t>(
+        &self,
+        namespace: &str,
+        secret: &str,
+        uid: &str,
+        text: &'t str,
+    ) -> Option<&'t str> {
+        let (record, tag) = text.split_once('.')?;
+        let parts = ["deletion", namespace, secret, uid, record].map(str::as_bytes);
+        (self.check_parts(tag, &parts) == Proof::Valid).then_some(record)
+    }
+
     /// A tag over parts, none of which runs into the next.
     #[must_use]
     pub fn sign_parts(&self, parts: &[&[u8]]) -> String {
@@ -428,6 +449,18 @@ mod tests {
         let forged = text.replace("stream-7", "stream-8");
         assert_eq!(signer.read_audit_record("shop", "orders", &forged), None);
         assert_eq!(signer.read_audit_record("shop", "orders", "stream-7"), None);
+    }
+
+    #[test]
+    fn a_note_of_a_deletion_is_of_one_secret_and_no_annotation_passes_for_one() {
+        let signer = keys(1).signer("shop", "orders");
+        let text = signer.deletion("shop", "orders", "uid", "stream-7");
+        assert_eq!(signer.read_deletion("shop", "orders", "uid", &text), Some("stream-7"));
+        assert_eq!(signer.read_deletion("shop", "orders", "other", &text), None);
+        assert_eq!(signer.read_deletion("shop", "other", "uid", &text), None);
+        let annotation = signer.audit_record("shop", "orders", "stream-7");
+        assert_eq!(signer.read_deletion("shop", "orders", "uid", &annotation), None);
+        assert_eq!(signer.read_audit_record("shop", "orders", &text), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::render::Rendered;
 /// Writes Secrets. Every method that sends a write demands that the grant stands.
 #[derive(Clone)]
 pub struct SecretWriter {
-    io: KubeIo,
+    pub(super) io: KubeIo,
     index: Index,
 }
 
@@ -218,76 +218,6 @@ impl SecretWriter {
             value.zeroize();
         }
         holds
-    }
-
-    /// Deletes a request's Secret, if it is the operator's own as it is just now. Returns the UID of what was deleted.
-    ///
-    /// # Errors
-    /// When the API server does not do it.
-    pub async fn delete(
-        &self,
-        key: &ObjectKey,
-        request: &str,
-        signer: &Signer,
-        receipt: Option<&Receipt>,
-    ) -> Result<Option<String>, ApiError> {
-        // What is gone after a call whose answer was lost, that call deleted.
-        let mut unanswered = None;
-        let mut result = Ok(None);
-        for _ in 0..3 {
-            let metadata = self.io.secret_metadata(key).await?;
-            let entry = metadata.as_ref().and_then(SecretEntry::from_meta);
-            let state = state_of(entry.as_ref(), key, request, signer, receipt);
-            let is_ours = matches!(state, SecretState::Intact | SecretState::Touched);
-            let Some(entry) = entry.filter(|_| is_ours) else { return Ok(unanswered) };
-            let expected = Expected {
-                uid: entry.uid.to_string(),
-                resource_version: entry.resource_version.to_string(),
-            };
-            result = match self.io.delete_secret(key, &expected).await {
-                Ok(()) => return Ok(Some(expected.uid)),
-                Err(ApiError::NotFound) => return Ok(unanswered),
-                Err(error) => {
-                    if !error.is_certain() {
-                        unanswered = Some(expected.uid);
-                    }
-                    Err(error)
-                }
-            };
-        }
-        result
-    }
-
-    /// Deletes a Secret that was written just now under a grant that turned out to be withdrawn. One
-    /// that is not the one that was written is left alone. Says whether this deleted it.
-    ///
-    /// # Errors
-    /// When the API server does not do it, also when tried again.
-    pub async fn take_back(&self, key: &ObjectKey, written: &Written) -> Result<bool, ApiError> {
-        let mut expected = Expected {
-            uid: written.receipt.secret_uid.clone(),
-            resource_version: written.receipt.resource_version.to_string(),
-        };
-        // What is gone after a call whose answer was lost, that call deleted.
-        let mut is_unanswered = false;
-        let mut result = Ok(false);
-        for _ in 0..3 {
-            result = match self.io.delete_secret(key, &expected).await {
-                Ok(()) => return Ok(true),
-                Err(ApiError::NotFound) => return Ok(is_unanswered),
-                Err(error) => Err(error),
-            };
-            is_unanswered |= result.as_ref().is_err_and(|error| !error.is_certain());
-            // Somebody labelled it meanwhile, or the answer was lost.
-            let Ok(secret) = self.io.secret(key).await else { continue };
-            match secret.and_then(|s| SecretEntry::from_meta(&s.metadata)) {
-                Some(entry) if *entry.uid == *expected.uid => {
-                    expected.resource_version = entry.resource_version.to_string();
-                }
-                Some(_) | None => return Ok(is_unanswered),
-            }
-        }
-        result
     }
 
     async fn create(

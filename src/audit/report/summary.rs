@@ -122,10 +122,9 @@ impl Summary {
         length < LIMIT
     }
 
-    fn close(&mut self, intent: Option<&str>) {
-        if let Some(intent) = intent {
-            self.open.remove(intent);
-        }
+    /// Closes an intent. Says whether it was open.
+    fn close(&mut self, intent: Option<&str>) -> bool {
+        intent.is_some_and(|intent| self.open.remove(intent).is_some())
     }
 
     fn count(&mut self, time: DateTime<Utc>, outcome: usize, times: u64, risk: Option<u64>) {
@@ -172,13 +171,17 @@ impl Summary {
     }
 
     fn wrote(&mut self, record: &Record, name: Name, secret: &Secret, within: bool) {
-        self.close(record.closes.as_deref());
+        let was_open = self.close(record.closes.as_deref());
         let (namespace, request) = name;
         let key = (namespace, request, secret.name.clone());
         let before = self.holders.get(&key).map(|b| (b.source.clone(), b.closes.clone()));
         // Told of already: what was found is what was recorded.
         let is_known = |(_, closes): &(String, Option<String>)| *closes == record.closes;
         if record.closes.is_some() && before.as_ref().is_some_and(is_known) {
+            return;
+        }
+        // Its deletion was recorded just before a kill, and once more after it.
+        if secret.change == "gone" && !was_open && before.is_none() {
             return;
         }
         if within {
@@ -233,7 +236,7 @@ mod tests {
 
     #[test]
     fn whoever_has_lost_a_secret_holds_nothing_any_more() {
-        for gone in ["taken back", "deleted"] {
+        for gone in ["taken back", "deleted", "gone"] {
             let mut summary = Summary::default();
             summary.take(&write("created"), true);
             assert_eq!(summary.holders.len(), 1);
