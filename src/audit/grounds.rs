@@ -16,7 +16,7 @@ use crate::policy::{
 };
 use crate::reference::Wanted;
 
-/// The most bytes of labels: a tenth of what a line may have.
+/// The most bytes of labels.
 const LABELS: usize = 100 << 10;
 
 /// What a decision was taken on, besides what every record says: request, requester, anomalies and items.

@@ -156,20 +156,21 @@ impl Audit {
         }
     }
 
-    /// Records a denial. Where too many wait it is counted with others and has no id of its own.
+    /// Records a denial. One that is `alike` to one that waits, in the same words, is counted with it. Where too many wait it
+    /// is counted with others and has no id of its own.
     ///
     /// # Errors
     /// When it was not written in time, unless the operator goes on without.
     pub async fn record_denial(
         &self,
         entry: &Entry<'_>,
-        digest: &str,
+        alike: &str,
     ) -> Result<Option<String>, AuditError> {
         let denial = Denial {
             namespace: entry.request.namespace,
             uid: entry.request.uid,
             reason: entry.decision.as_ref().map_or("", |d| d.reason),
-            digest,
+            alike,
             fields: fields(entry),
         };
         let id = match self.queue.deny(denial) {

@@ -20,7 +20,7 @@ pub(super) struct Job {
     pub(super) fields: String,
     /// Whom to tell its id; whoever wanted to know may have gone.
     pub(super) told: Option<oneshot::Sender<String>>,
-    /// The request's UID, the digest and the reason of a denial, and how often it was met.
+    /// The request's UID, what makes two alike and the reason of a denial, and how often it was met.
     denial: Option<(Box<[String; 3]>, u64)>,
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -75,7 +75,7 @@ pub(super) enum Denied {
 pub(super) struct Denial<'a> {
     pub(super) namespace: &'a str,
     pub(super) uid: &'a str,
-    pub(super) digest: &'a str,
+    pub(super) alike: &'a str,
     pub(super) reason: &'static str,
     pub(super) fields: String,
 }
@@ -162,7 +162,7 @@ impl Queue {
     pub(super) fn deny(&self, denial: Denial<'_>) -> Denied {
         let mut state = self.state();
         // What passes is in no digest: what waited a moment ago may be denied now.
-        let key = [denial.uid, denial.digest, denial.reason];
+        let key = [denial.uid, denial.alike, denial.reason];
         let same = state.denials.iter_mut().find_map(|job| {
             job.denial.as_mut().filter(|(known, _)| **known == key).map(|(_, times)| times)
         });
@@ -271,9 +271,9 @@ fn now() -> String {
 mod tests {
     use super::*;
 
-    fn denial<'a>(namespace: &'a str, uid: &'a str, digest: &'a str) -> Denial<'a> {
+    fn denial<'a>(namespace: &'a str, uid: &'a str, alike: &'a str) -> Denial<'a> {
         let fields = "\"kind\":\"decision\"".to_owned();
-        Denial { namespace, uid, digest, reason: "Denied", fields }
+        Denial { namespace, uid, alike, reason: "Denied", fields }
     }
 
     #[tokio::test]

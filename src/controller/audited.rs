@@ -35,7 +35,10 @@ impl Reconciler {
         let entry = entry.after(subject.started.elapsed());
         let record = match decision.outcome {
             Outcome::Denied | Outcome::Deferred => {
-                self.audit.record_denial(&entry, &decision.digest).await
+                // Denied by other rules is another denial.
+                let rules = decision.factors.iter().map(|f| format!(" {}/{}", f.policy, f.rule));
+                let alike = std::iter::once(decision.digest.clone()).chain(rules);
+                self.audit.record_denial(&entry, &alike.collect::<String>()).await
             }
             Outcome::Allowed | Outcome::Alerted => self.audit.record(&entry).await,
         };

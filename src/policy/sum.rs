@@ -25,7 +25,7 @@ impl Sum {
             sum.outcome = worse(sum.outcome, result.outcome);
             sum.score = sum.score.max(result.score);
             sum.factors.extend(weighed.factors(on, counting).cloned());
-            for recommendation in weighed.recommendations(on) {
+            for recommendation in weighed.recommendations(on, counting) {
                 if !sum.recommendations.contains(recommendation) {
                     sum.recommendations.push(recommendation.clone());
                 }

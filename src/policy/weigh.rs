@@ -94,8 +94,12 @@ impl<'p> Weighed<'p> {
     }
 
     /// What they recommend.
-    pub(super) fn recommendations(&self, on: Occasion) -> impl Iterator<Item = &String> {
-        self.counted(on, Counting::Whole).filter_map(|matched| matched.recommendation.as_ref())
+    pub(super) fn recommendations(
+        &self,
+        on: Occasion,
+        counting: Counting,
+    ) -> impl Iterator<Item = &String> {
+        self.counted(on, counting).filter_map(|matched| matched.recommendation.as_ref())
     }
 
     /// What they come to.

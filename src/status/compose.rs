@@ -1,5 +1,7 @@
 //! The status as a function of the one before and of what a reconcile found. Pure.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::{
@@ -116,13 +118,25 @@ impl Problem {
 }
 
 /// Whether a decision says of equal inputs what the one in the status says. What passes weighs on a grant when it is
-/// made: the decision of that time stands as long as refreshes go on under it.
+/// made: the decision of that time stands as long as refreshes go on under it. What is not granted is denied or deferred
+/// by other rules than before, or it is said again.
 #[must_use]
 pub fn restates(known: &DecisionStatus, decision: &Decision) -> bool {
     let grants = |outcome| matches!(outcome, Outcome::Allowed | Outcome::Alerted);
-    let goes_on =
-        decision.occasion == Occasion::Refresh && grants(known.outcome) && grants(decision.outcome);
-    known.digest == decision.digest && (known.outcome == decision.outcome || goes_on)
+    known.digest == decision.digest
+        && if grants(decision.outcome) {
+            let goes_on = decision.occasion == Occasion::Refresh && grants(known.outcome);
+            known.outcome == decision.outcome || goes_on
+        } else {
+            known.outcome == decision.outcome && are_alike(&known.factors, decision)
+        }
+}
+
+/// Whether these are the rules that matched, as far as a status names them.
+fn are_alike(known: &[FactorStatus], decision: &Decision) -> bool {
+    let known = known.iter().map(|f| (&*f.policy, &*f.rule));
+    let now = decision.factors.iter().take(MAX_FACTORS).map(|f| (&*f.policy, &*f.rule));
+    known.collect::<BTreeSet<_>>() == now.collect()
 }
 
 /// The new status without its history, and the history record to append if something worth one happened:

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Pending, Sink};
 use crate::audit::chain::{Head, Line, prove};
+use crate::audit::read::LONGEST;
 use crate::secret::Signer;
 
 /// Where a file of records is, and how it is kept.
@@ -27,8 +28,8 @@ pub struct FileSink {
     pending: Pending,
 }
 
-/// The longest record that is looked for at the end of a file.
-const TAIL: u64 = 1 << 20;
+/// How much of the end of a file is looked through: first as much as most records have, then as much as any can.
+const TAILS: [u64; 2] = [1 << 18, LONGEST];
 
 impl FileSink {
     /// A sink that opens its file when it needs it first, and again where that fails.
@@ -122,20 +123,29 @@ fn cut_torn_line(file: &File) -> io::Result<u64> {
     if !file.metadata()?.is_file() {
         return Ok(0);
     }
-    let (tail, size) = tail(file)?;
-    let torn = tail.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
-    if torn > 0 {
-        file.set_len(size - torn)?;
+    let size = file.metadata()?.len();
+    for length in TAILS {
+        let tail = tail(file, size, length)?;
+        let end = tail.iter().rev().position(|byte| *byte == b'\n');
+        if end.is_none() && size > length {
+            continue;
+        }
+        let torn = end.unwrap_or(tail.len()) as u64;
+        if torn > 0 {
+            file.set_len(size - torn)?;
+        }
+        return Ok(size - torn);
     }
-    Ok(size - torn)
+    // No line of ours.
+    Ok(size)
 }
 
-fn tail(mut file: &File) -> io::Result<(Vec<u8>, u64)> {
-    let size = file.metadata()?.len();
-    file.seek(SeekFrom::Start(size.saturating_sub(TAIL)))?;
+/// The last bytes of a file of a size.
+fn tail(mut file: &File, size: u64, length: u64) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(size.saturating_sub(length)))?;
     let mut tail = Vec::new();
-    file.take(TAIL).read_to_end(&mut tail)?;
-    Ok((tail, size))
+    file.take(length).read_to_end(&mut tail)?;
+    Ok(tail)
 }
 
 /// The last whole record of a file that we wrote.
@@ -149,14 +159,20 @@ fn last_head(path: &Path, signer: &Signer) -> io::Result<Option<Head>> {
     if !file.metadata()?.is_file() {
         return Ok(None);
     }
-    let (tail, _) = tail(&file)?;
+    let size = file.metadata()?.len();
+    for length in TAILS {
+        let head = proven_head(&tail(&file, size, length)?, signer);
+        if head.is_some() || size <= length {
+            return Ok(head);
+        }
+    }
+    Ok(None)
+}
+
+/// The last whole line that is a record of ours.
+fn proven_head(tail: &[u8], signer: &Signer) -> Option<Head> {
     let whole = tail.iter().rposition(|byte| *byte == b'\n').and_then(|end| tail.get(..end));
-    let proven = whole.into_iter().flat_map(|bytes| bytes.rsplit(|byte| *byte == b'\n'));
-    let link = proven.filter_map(|line| prove(std::str::from_utf8(line).ok()?, signer).ok()).next();
-    Ok(link.map(|link| Head {
-        stream: link.stream,
-        sequence: link.sequence,
-        mac: link.mac,
-        time: link.time,
-    }))
+    let mut lines = whole.into_iter().flat_map(|bytes| bytes.rsplit(|byte| *byte == b'\n'));
+    let link = lines.find_map(|line| prove(std::str::from_utf8(line).ok()?, signer).ok())?;
+    Some(Head { stream: link.stream, sequence: link.sequence, mac: link.mac, time: link.time })
 }

@@ -151,3 +151,41 @@ fn labels_that_would_burst_a_line_leave_a_record_without_grounds() {
     let entry = Entry::decision(&facts.request, Some(&facts), &decision);
     assert!(recorded(&entry).grounds().is_none());
 }
+
+/// Whoever may write items of a vault chooses their titles.
+#[tokio::test]
+async fn the_longest_record_that_there_can_be_is_read_proven_and_gone_on_with() {
+    let texts = ["\u{1}".repeat(253), "\u{1}".repeat(1_024), "\u{1}".repeat(256), "c".to_owned()];
+    let long = |number| {
+        let reference = reference(0, &texts, Some("\u{1}".repeat(256)));
+        let vault_name = texts[1].as_str().into();
+        let item_id = format!("{number:026}").into();
+        let item = ItemIdentity { vault_name, item_id, ..reference.item.clone() };
+        ResolvedReference { item, ..reference }
+    };
+    let facts = Facts {
+        request: request("r"),
+        namespace: NamespaceFacts { name: "shop".to_owned(), labels: BTreeMap::new() },
+        references: (0..256).map(long).collect(),
+        requester: None,
+    };
+    let (folder, decision) = (Folder::new(), decision(Outcome::Allowed));
+    let path = folder.file("audit.log");
+    let sink = FileSink::new(options(path.clone()));
+    let audit = start(sink, OnFailure::Block, LIMITS);
+    audit.record(&Entry::decision(&facts.request, Some(&facts), &decision)).await.unwrap();
+    audit.close().await;
+    assert!(std::fs::metadata(&path).unwrap().len() > 4 << 20, "it is not that long");
+    // The next stream finds it at the end of the file, and goes on after it.
+    stream(FileSink::new(options(path.clone())), None, 1).await;
+    let lines = lines(&path);
+    assert!(lines[1].contains("\"after\":"), "{}", &lines[1][..200]);
+    let findings = checked(std::slice::from_ref(&path), None);
+    assert!(findings.is_clean(), "{:?}", findings.problems);
+    let mut items = 0;
+    let skipped = each_record(&[path], |record, _| {
+        items += record.items.len();
+        ControlFlow::Continue(())
+    });
+    assert_eq!((skipped.unwrap(), items), (0, 256));
+}
