@@ -59,6 +59,8 @@ pub(super) struct Checker<'e> {
     /// How often what is looked at may be evaluated.
     times: u64,
     pub(super) reads: Reads,
+    /// Whether a value of it may be a time or a duration.
+    pub(super) has_times: bool,
     /// The ranges of comprehensions that may be maps, by the numbers of their expressions.
     pub(super) maps: BTreeSet<u64>,
     /// The steps that an evaluation takes at most.
@@ -83,6 +85,7 @@ impl<'e> Checker<'e> {
             comprehensions: 0,
             times: 1,
             reads: Reads::default(),
+            has_times: false,
             maps: BTreeSet::new(),
             cost: 0,
         }
@@ -176,6 +179,7 @@ impl<'e> Checker<'e> {
         }
         match Variable::of(name) {
             Some(variable) => {
+                self.has_times |= variable == Variable::Now;
                 self.reads.add(variable);
                 Ok(Size::of(variable))
             }
@@ -214,6 +218,7 @@ impl<'e> Checker<'e> {
             let usage = function.usage;
             return Err(CompileError::WrongCall { name: self.name(&call.func_name), usage });
         }
+        self.has_times |= ["duration", "timestamp"].contains(&name);
         self.passed.push(&call.func_name);
         for (position, value) in call.args.iter().enumerate() {
             let before = self.cost;

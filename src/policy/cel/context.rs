@@ -9,7 +9,7 @@ use kube_cel::cel::common::value::Val;
 
 use super::members::Object;
 use super::variables::{Members, Reads, Variable};
-use super::{elements, functions};
+use super::{elements, functions, times};
 use crate::behavior::{Anomaly, History};
 use crate::policy::{
     Facts, NamespaceFacts, RequestFacts, Requester, ResolvedReference, ServiceFacts, Transient,
@@ -25,6 +25,7 @@ impl Default for Functions {
         let mut context = Context::default().with_all();
         functions::add(&mut context);
         elements::add(&mut context);
+        times::add(&mut context);
         Self(Arc::new(context))
     }
 }

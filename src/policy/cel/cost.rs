@@ -14,8 +14,11 @@ const ANOMALIES: u64 = 32;
 const LABELS: u64 = 64;
 /// How many bytes of text are one unit.
 const TEXT: u64 = 256;
-/// The units of a text that may have 1,024 bytes: a purpose, a title, the name of a vault.
+/// The units of a text that may have 1,024 bytes: a title, the name of a vault; what a section or field is spelled as and
+/// who asked, in 256 characters of any script.
 const LONG: u64 = 1_024 / TEXT;
+/// Those of a purpose, which has 1,024 characters.
+const PURPOSE: u64 = 4_096 / TEXT;
 /// What the call of a function costs, beside its values.
 const CALL: u64 = 4;
 /// What it costs to match a unit of text with a pattern, for each KiB of it: at worst each of its states is followed,
@@ -49,14 +52,13 @@ impl Size {
         Self { whole: 1 + length * element, length, element }
     }
 
-    /// A variable of rules.
+    /// A variable of rules. To copy a longer text takes hardly longer; what is done with one is priced by its length.
     pub(super) fn of(variable: Variable) -> Self {
         // A map has its keys besides its values.
         let object = |members: &[&str]| 1 + 2 * members.len() as u64;
         let members = variable.members().map_or(1, object);
         match variable {
-            // Titles and names of vaults are longer than other texts.
-            Variable::Refs => Self::list(REFERENCES, members + 2 * (LONG - 1)),
+            Variable::Refs => Self::list(REFERENCES, members),
             // A message has two units.
             Variable::Anomalies => Self::list(ANOMALIES, members + 1),
             Variable::Namespace => Self::any(members + Self::LABELS.whole),
@@ -68,14 +70,15 @@ impl Size {
     }
 
     const LABELS: Self = Self { whole: 1 + 4 * LABELS, length: LABELS, element: 2 };
-    const CLAIMS: Self = Self { whole: 6 + LONG, length: 3, element: LONG };
+    const CLAIMS: Self = Self { whole: 6 + PURPOSE, length: 3, element: PURPOSE };
 
     /// A member of a variable, or of an element of one.
     pub(super) fn of_member(variable: Variable, member: &str) -> Self {
         match (variable, member) {
             (Variable::Namespace, "labels") => Self::LABELS,
             (Variable::Request, "claims") => Self::CLAIMS,
-            (Variable::Refs, "item" | "vault") => Self::any(LONG),
+            (Variable::Refs, "field" | "item" | "section" | "vault")
+            | (Variable::Requester, "name") => Self::any(LONG),
             (Variable::Anomalies, _) => Self::any(2),
             _ => Self::ONE,
         }
@@ -83,7 +86,7 @@ impl Size {
 
     /// A member of `request.claims`.
     pub(super) fn of_claim(member: &str) -> Self {
-        if member == "purpose" { Self::any(LONG) } else { Self::ONE }
+        if member == "purpose" { Self::any(PURPOSE) } else { Self::ONE }
     }
 
     pub(super) fn of_literal(literal: &LiteralValue) -> Self {

@@ -17,9 +17,11 @@ pub(super) fn words(error: &ExecutionError) -> String {
         | ExecutionError::MissingArgumentOrTarget
         | ExecutionError::NoSuchKey(_)
         | ExecutionError::NoSuchOverload
-        | ExecutionError::Overflow(..)
         | ExecutionError::RemainderByZero(_)
         | ExecutionError::UndeclaredReference(_) => error.to_string(),
+        ExecutionError::Overflow(operator, ..) => {
+            format!("what '{operator}' comes to is larger than there can be")
+        }
         ExecutionError::UnsupportedBinaryOperator(operator, ..) => {
             format!("there is no '{operator}' of such values")
         }

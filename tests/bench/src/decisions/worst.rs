@@ -17,6 +17,10 @@ const REFERENCES: usize = 256;
 const RULES: usize = 64;
 /// The length of names, as long as they may be spelt.
 const LENGTH: usize = 256;
+/// The bytes of titles and of the names of vaults.
+const TITLE: usize = 1024;
+/// The characters of a purpose.
+const PURPOSE: usize = 1024;
 /// What costs much, said of references `one` and `two`. None of them is decided by its first half.
 const TERMS: &[&str] = &[
     "true",
@@ -57,6 +61,9 @@ const TERMS: &[&str] = &[
     "namespace.labels['team-0'] != ''",
     "namespace.labels.all(l, l != 'y')",
     "request.claims.purpose != ''",
+    "request.claims.purpose.split('').all(c, c != 'y')",
+    "request.claims.purpose.split('').all(c, request.claims.purpose.split('').all(d, c != 'y'))",
+    "string(string(string(one.key))) != ''",
     "now.getHours('America/New_York') >= 0 && now.getDayOfYear('Europe/Berlin') > 0",
     "now - timestamp('2026-01-01T00:00:00Z') > duration('1h30m')",
     "anomalies.all(a, a.message.size() > 0)",
@@ -129,16 +136,16 @@ fn timed(facts: &Facts, policy: PolicyState) -> anyhow::Result<Duration> {
 
 /// The largest request, in a namespace of many labels.
 fn large() -> anyhow::Result<Facts> {
-    let long = "x".repeat(LENGTH);
+    let (long, title) = ("x".repeat(LENGTH), "x".repeat(TITLE));
     let references = (0..REFERENCES).map(|number| {
-        let mut reference = reference(&long, &long);
+        let mut reference = reference(&title, &title);
         reference.key = format!("{}{number:03}", "x".repeat(LENGTH - 6));
         reference.section = Some("é".repeat(LENGTH));
         reference.field.clone_from(&long);
         reference
     });
     let mut facts = facts(references.collect())?;
-    facts.request.purpose.clone_from(&long);
+    facts.request.purpose = "é".repeat(PURPOSE);
     for number in 0..32 {
         facts.namespace.labels.insert(format!("team-{number}"), "x".repeat(63));
     }
