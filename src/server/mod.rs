@@ -52,7 +52,9 @@ pub async fn serve(
 async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) {
     let unready = |why| (StatusCode::SERVICE_UNAVAILABLE, why);
     match &*shared.stage.borrow() {
-        Stage::Starting => unready("it is still to be seen who holds the Lease\n"),
+        Stage::Starting => {
+            unready("it is starting, and who holds the Lease may be still to be seen\n")
+        }
         Stage::StandingBy => (StatusCode::OK, "standing by: another replica holds the Lease\n"),
         Stage::Working(readiness) if readiness.is_ready() => (StatusCode::OK, "ok\n"),
         Stage::Working(_) => unready("the first lists from the API server are still to come\n"),
