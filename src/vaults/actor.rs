@@ -36,6 +36,8 @@ pub(super) struct Actor {
     pub(super) went_back: BTreeMap<Arc<str>, Instant>,
     /// The same of items in lists: not every server tells the version of a vault.
     pub(super) lists_went_back: BTreeMap<Arc<str>, Instant>,
+    /// The host that the list of a vault is of which counts.
+    pub(super) listed_by: BTreeMap<Arc<str>, Arc<str>>,
     pub(super) next_health: Instant,
     /// The host that the last list of vaults came from.
     pub(super) active_host: String,

@@ -10,15 +10,6 @@ use super::actor::Actor;
 use super::{Listing, News, Trouble};
 use crate::connect::ConnectError;
 
-/// Which host a list is of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Teller {
-    /// The one that the versions of the vaults are of.
-    Polled,
-    /// Another one.
-    Another,
-}
-
 impl Actor {
     /// Lists vaults, and tells of each.
     pub(super) async fn list(&mut self, vaults: Vec<Arc<str>>) {
@@ -35,13 +26,9 @@ impl Actor {
         for (vault_id, began, guard, answer) in join_all(lists).await {
             match answer {
                 Ok((host, items)) => {
-                    // What another host lists is of a version that nobody asked for.
-                    let (teller, guard) = if *host == *self.active_host {
-                        (Teller::Polled, guard)
-                    } else {
-                        (Teller::Another, None)
-                    };
-                    self.listed(&vault_id, Listing::new(guard, items), teller, began);
+                    // What another host lists than the one that was polled is of a version that nobody asked for.
+                    let guard = guard.filter(|_| *host == *self.active_host);
+                    self.listed(&vault_id, Listing::new(guard, items), host, began);
                 }
                 Err(error) => self.unlisted(&vault_id, error),
             }
@@ -49,17 +36,18 @@ impl Actor {
         }
     }
 
-    fn listed(&mut self, vault_id: &Arc<str>, listing: Listing, teller: Teller, began: Instant) {
+    fn listed(&mut self, vault_id: &Arc<str>, listing: Listing, host: Arc<str>, began: Instant) {
         let mut view = self.current();
         view.vault_troubles.remove(vault_id);
         let known = view.snapshot.vault(vault_id).and_then(|v| v.listing.clone());
         let is_lower = known.is_some_and(|known| {
             // What was restored after a restart has no guard, and is most often what there is still.
             let was_told = known.guard.is_some() || self.lists_went_back.contains_key(vault_id);
-            // The list of a replica that lags may have nothing older in it, and lack what is new. Another host than the one
-            // that was polled may be such a replica.
-            let lags = self.went_back.contains_key(vault_id)
-                || (teller == Teller::Another && listing.lacks(&known));
+            // The list of a replica that lags may have nothing older in it, and lack what is new. Another host than that of
+            // the list before may be such a replica where no version tells: that list may be newer than the poll before it.
+            let is_another = self.listed_by.get(vault_id).is_some_and(|before| *before != host);
+            let lags =
+                self.went_back.contains_key(vault_id) || (is_another && listing.lacks(&known));
             lags || listing.is_behind(&known) || (was_told && listing.repeats(&known))
         });
         let since = is_lower.then(|| {
@@ -69,6 +57,7 @@ impl Actor {
         // A replica that lags would put old values back. The next poll asks again.
         if since.is_none_or(|since| since.elapsed() >= self.refusal_confirm) {
             self.lists_went_back.remove(vault_id);
+            self.listed_by.insert(vault_id.clone(), host);
             let versions = listing.items().iter().map(|item| (&*item.id, item.version));
             self.scope.listed(vault_id, versions, began);
             view.snapshot = view.snapshot.listed(vault_id, Arc::new(listing));

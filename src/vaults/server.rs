@@ -119,6 +119,7 @@ impl Server {
             went_back: BTreeMap::new(),
             lists_went_back: BTreeMap::new(),
             next_health: Instant::now(),
+            listed_by: BTreeMap::new(),
             active_host: String::new(),
         };
         tokio::spawn(actor.run());

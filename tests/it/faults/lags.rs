@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use portcullis::api::{REFRESH_ANNOTATION, Reason, Source};
 use portcullis::settings::Settings;
-use portcullis_test_support::connect_dev::{ConnectDev, ContentVersions, FaultSpec, ItemSpec};
+use portcullis_test_support::connect_dev::{
+    ConnectDev, ContentVersions, FaultKind, FaultSpec, ItemSpec,
+};
 use portcullis_test_support::{Bed, wait};
 use serde_json::json;
 
@@ -187,6 +189,49 @@ async fn a_list_that_lacks_what_is_new_is_not_believed_though_nothing_in_it_is_o
     // Whoever is new finds the item, too.
     bed.request_data("more", &[("k", "op://services/added/password")]).await;
     bed.wait_value("more", "k", &added).await;
+    assert!(history.of("good").is_empty() && history.of("added").is_empty());
+    operator.stop().await;
+}
+
+/// A list may be newer than the poll before it, of which the version is that a replica repeats.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_listed_after_the_last_poll_is_not_lost_to_a_host_that_has_not_heard_of_it() {
+    let bed = Bed::new("fl-look").await;
+    let settings = Settings { refusal_confirm: wait::LONGEST * 10, ..Settings::for_tests() };
+    let second = bed.second_host().await;
+    // No poll comes by itself.
+    bed.patch_server(json!({"spec": {"pollInterval": "1h"}})).await;
+    let operator = bed.operator_with(settings).await;
+    bed.request_data("good", &[("k", DB)]).await;
+    says(&bed, "good", Says::SYNCED).await;
+    let refresh = async |at: &str| {
+        bed.patch_server(json!({"metadata": {"annotations": {REFRESH_ANNOTATION: at}}})).await
+    };
+    // Between the poll and the list.
+    bed.connect.reset_requests();
+    bed.connect.fault(FaultSpec::new(FaultKind::Latency(Duration::from_millis(1500))).on(LIST));
+    refresh("first").await;
+    asked(&bed, VAULTS, 1).await;
+    asked(&bed, LIST, 1).await;
+    let added = fresh(&bed, "added");
+    bed.connect.add_item("services", ItemSpec::new("added").field("password", &added)).unwrap();
+    bed.connect.clear_faults();
+    bed.request_data("added", &[("k", "op://services/added/password")]).await;
+    says(&bed, "added", Says::SYNCED).await;
+    let history = bed.observe_secrets().await;
+    bed.connect.stop();
+    second.reset_requests();
+    refresh("second").await;
+    wait::until("the other host to list the vault", wait::WAIT, async || {
+        let lists = second.requests().route(LIST);
+        if lists > 0 { Ok(()) } else { Err("it did not".to_owned()) }
+    })
+    .await;
+    bed.request_data("more", &[("k", "op://services/added/password")]).await;
+    bed.wait_value("more", "k", &added).await;
+    for name in ["good", "added"] {
+        says(&bed, name, Says::SYNCED).await;
+    }
     assert!(history.of("good").is_empty() && history.of("added").is_empty());
     operator.stop().await;
 }
