@@ -1,12 +1,13 @@
 //! The head of each stream in a ConfigMap outside the log, so that a log that was cut at its end is found out.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use super::{Audit, Head};
 use crate::index::{ObjectKey, resource_version};
@@ -73,8 +74,8 @@ pub struct Keeper {
     pub interval: Duration,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// What was written last.
-    pub written: Mutex<Option<Head>>,
+    /// What was written last. Held for as long as a write takes: of two at once the later could be undone by the other.
+    pub written: Mutex<Option<Checkpoint>>,
 }
 
 impl Keeper {
@@ -102,15 +103,13 @@ impl Keeper {
 
     /// Brings the checkpoint up to date. Says whether it is.
     async fn write(&self, ended: bool) -> bool {
+        let mut written = self.written.lock().await;
         let Some(head) = self.audit.head() else { return true };
-        let is_known = {
-            let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-            written.as_ref() == Some(&head)
-        };
-        if is_known && !ended {
+        let checkpoint = Checkpoint { head, class: self.class.clone(), ended };
+        let is_known = written.as_ref().is_some_and(|known| known.ended || *known == checkpoint);
+        if is_known {
             return true;
         }
-        let checkpoint = Checkpoint { head: head.clone(), class: self.class.clone(), ended };
         let mut result = Err(ApiError::Conflict);
         for _ in 0..TRIES {
             result = self.put(&checkpoint).await;
@@ -123,7 +122,7 @@ impl Keeper {
         }
         match result {
             Ok(()) => {
-                *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+                *written = Some(checkpoint);
                 true
             }
             Err(error) => {

@@ -194,7 +194,7 @@ impl Operator {
             audit: audit.clone(),
             interval: settings.audit_checkpoint,
             metrics: metrics.clone(),
-            written: Mutex::default(),
+            written: tokio::sync::Mutex::default(),
         });
         let LoadedKeys { keyring, lasting } =
             load_cache_keys(&cache_keys, &io, &operator_namespace).await?;
