@@ -8,8 +8,8 @@ pub(super) const BODY_LIMIT: usize = 64 << 10;
 /// The longest text that is kept, in characters.
 const TEXT_MAX: usize = 64;
 
-/// The most dependencies that are kept.
-const DEPENDENCIES_MAX: usize = 32;
+/// The most dependencies that are kept: as many as the status of a ConnectServer takes.
+const DEPENDENCIES_MAX: usize = 16;
 
 /// What a server says of itself. Its texts have at most 64 characters, none of them a control character.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -17,7 +17,7 @@ pub struct ServerHealth {
     /// The version of Connect; empty where it does not say.
     #[serde(default, deserialize_with = "text")]
     pub version: String,
-    /// What it needs, 32 at most.
+    /// What it needs, 16 at most.
     #[serde(default, deserialize_with = "dependencies")]
     pub dependencies: Vec<Dependency>,
 }

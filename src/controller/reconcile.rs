@@ -214,7 +214,7 @@ impl Reconciler {
         reach: Reach<'g>,
     ) -> Order<'g> {
         let fallback = match subject.state {
-            _ if self.is_refused(subject) => Fallback::Refused,
+            _ if upstream.server.view().is_refused || self.is_refused(subject) => Fallback::Refused,
             SecretState::Absent => Fallback::Secretless { secret: subject.spec.fallback_secret() },
             _ => Fallback::HasSecret,
         };

@@ -153,12 +153,19 @@ impl Snapshot {
             .map(|vault| {
                 let known = self.known(&vault.id);
                 let held = known.filter(|_| how.held.contains(&vault.id));
-                VaultEntry {
-                    listing: known.and_then(|known| known.listing.clone()),
+                let listing = known.and_then(|known| known.listing.clone());
+                let is_in_use = (how.in_use)(&vault.id);
+                let mut entry = VaultEntry {
+                    listing,
                     content_version: held.map_or(vault.content_version, |k| k.content_version),
                     id: vault.id,
                     name: vault.name,
+                };
+                // Nobody lists a vault that is not in use: whoever needs it next must not go by what was.
+                if !is_in_use && !entry.is_unmoved() {
+                    entry.listing = None;
                 }
+                entry
             })
             .collect();
         vaults.sort_by(|a, b| a.id.cmp(&b.id));
@@ -166,10 +173,9 @@ impl Snapshot {
         let polled = SystemTime::now();
         let before = self.gone.iter().map(|gone| gone.still(polled));
         let now = self.vaults.iter().map(|vault| GoneVault::new(vault, polled));
-        let gone = before
-            .chain(now)
-            .filter(|g| !is_there(&g.vault.id) && (how.in_use)(&g.vault.id))
-            .collect();
+        // What is known of one that is not in use, or not yet after a restart, ends with it as well.
+        let is_missed = |g: &GoneVault| (how.in_use)(&g.vault.id) || g.vault.listing.is_some();
+        let gone = before.chain(now).filter(|g| !is_there(&g.vault.id) && is_missed(g)).collect();
         Self { vaults, gone }
     }
 

@@ -136,3 +136,29 @@ fn a_vault_that_a_poll_missed_comes_back_with_no_lower_version_unnoticed() {
     let back = missed.polled(vec![vault(3)], &held);
     assert_eq!(back.vault(&id('s')).unwrap().content_version, Some(5));
 }
+
+#[test]
+fn what_moved_while_nobody_needed_it_is_listed_before_anybody_gets_it() {
+    let vault = |version| Vault {
+        id: id('s'),
+        name: "services".into(),
+        content_version: Some(version),
+        items: None,
+    };
+    let held = BTreeSet::new();
+    let poll = |snapshot: &Snapshot, version, used: bool| {
+        snapshot.polled(vec![vault(version)], &Polled { held: &held, in_use: &|_| used })
+    };
+    let is_listed = |snapshot: &Snapshot| snapshot.vault(&id('s')).unwrap().listing.is_some();
+    let known = snapshot();
+    assert!(is_listed(&poll(&known, 1, false)), "it did not move");
+    assert!(is_listed(&poll(&known, 2, true)), "it is listed again at once");
+    assert!(!is_listed(&poll(&known, 2, false)));
+    // Nor does what was kept over a restart stand once the server answers.
+    let listing = Arc::new(Listing::part(Vec::new()));
+    let kept = snapshot().listed(&id('s'), listing);
+    assert!(!is_listed(&poll(&kept, 1, false)));
+    // What is gone is told of, whoever needs it.
+    let gone = known.polled(vec![], &Polled { held: &held, in_use: &|_| false });
+    assert_eq!(gone.gone().map(|g| g.vault.id.clone()).collect::<Vec<_>>(), [id('s')]);
+}

@@ -185,3 +185,24 @@ async fn a_value_serves_others_when_the_request_that_had_it_fetched_bears_nothin
     bed.wait_value("third", "password", &bed.value("orders-db", "password")).await;
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_while_nobody_used_its_vault_is_not_served_as_it_was() {
+    let bed = Bed::new("reach-unused").await;
+    let operator = kept(&bed).await;
+    bed.delete_request("orders").await;
+    wait::until("the request to be forgotten", wait::WAIT, async || {
+        let known = operator.metric("portcullis_requests", &[]);
+        if known == 0.0 { Ok(()) } else { Err(format!("{known} known")) }
+    })
+    .await;
+    bed.connect.set_field("services", "orders-db", "password", "rotated").unwrap();
+    wait_polled(&bed).await;
+    wait_polled(&bed).await;
+    let history = bed.observe_secrets().await;
+    bed.request("anew", |_| {}).await;
+    bed.wait_value("anew", "password", "rotated").await;
+    bed.wait_ready("anew").await;
+    assert_eq!(history.of("anew").len(), 1, "another value came before");
+    operator.stop().await;
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis::api::Reason;
+use portcullis::api::{CredentialRequest, Reason};
 use portcullis::settings::Settings;
 use portcullis_test_support::connect_dev::{ContentVersions, FaultKind, FaultSpec, Health};
 use portcullis_test_support::{Bed, condition};
@@ -61,12 +61,17 @@ async fn followed(name: &str, says_of_vaults: ContentVersions) -> (u64, u64, u64
         bed.request_data(name, &[("k", reference)]).await;
         says(&bed, name, Says::SYNCED).await;
     }
-    for value in ["second", "third"] {
+    for (value, revision) in [("second", 2), ("third", 3)] {
         let value = fresh(&bed, value);
         bed.connect.reset_requests();
         set(&bed, "orders-db", &value);
         for name in ["good", "again"] {
             bed.wait_value(name, "k", &value).await;
+            let is_told = |r: &CredentialRequest| {
+                let sync = r.status.as_ref().and_then(|status| status.sync.as_ref());
+                sync.is_some_and(|sync| sync.content_revision == revision)
+            };
+            bed.wait_request(name, "to tell of the change", is_told).await;
             says(&bed, name, Says::SYNCED).await;
         }
         let asked = bed.connect.requests();
