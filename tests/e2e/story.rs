@@ -127,8 +127,13 @@ async fn kill_and_upgrade(cluster: &Cluster, release: &Release<'_>, figures: &mu
     step("helm upgrade with other values replaces the pod, and no Secret");
     release.upgrade("log.filter=debug,connectServer.pollInterval=4s").await;
     let args = ["get", "pods", "--output=jsonpath={.items[*].spec.containers[0].args}"];
-    let args = kubectl(cluster, operator::NAMESPACE, &args, "").await;
-    assert!(args.contains("--log=debug") && args.matches("run").count() == 1, "{args}");
+    // The one before goes once the new one stands by.
+    wait::until("the pod of before to go", wait::LONGEST, async || {
+        let args = kubectl(cluster, operator::NAMESPACE, &args, "").await;
+        let is_alone = args.contains("--log=debug") && args.matches("\"run\"").count() == 1;
+        if is_alone { Ok(()) } else { Err(args) }
+    })
+    .await;
     let poll = ["get", "connectserver/default", "--output=jsonpath={.spec.pollInterval}"];
     assert_eq!(kubectl(cluster, "default", &poll, "").await, "4s");
     operator::wait_taken_up(cluster).await;
